@@ -1,0 +1,121 @@
+"""Checkpoints: written whole or not at all, read as data alone.
+
+Nothing that a checkpoint says is imported or called: tensors and primitives are read (`weights_only=True`), and the
+network comes from the closed registry.
+"""
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from mnist_cnn.classifier import DigitClassifier
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs import checkpoint_file, write_whole
+
+
+def load_classifier(run_or_file: str | os.PathLike[str], device: str | torch.device = "cpu") -> DigitClassifier:
+    """Load what a run trained, ready to predict: in eval mode, on `device`.
+
+    Takes a run directory (its last checkpoint) or a checkpoint file.
+    Raises InputError if it is missing, damaged, or no checkpoint of a DigitClassifier.
+    """
+    path = checkpoint_file(run_or_file)
+    return classifier_from(read_checkpoint(path), path).to(device).eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a DigitClassifier: tensors and primitives alone, on the CPU.
+
+    Raises InputError if the file is missing, damaged, would run code, or is something else.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} is no checkpoint that can be read safely: {_first_sentence(error)}") from error
+    hyper_parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not (
+        isinstance(hyper_parameters, dict)
+        and isinstance(hyper_parameters.get("model"), dict)
+        and isinstance(checkpoint.get("state_dict"), dict)
+    ):
+        raise InputError(f"{path} is no checkpoint of a DigitClassifier: it names no network")
+    return checkpoint  # type: ignore[no-any-return]  # shown to be a dict above
+
+
+def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifier:
+    """Build the classifier that a checkpoint read from `path` describes, with its weights."""
+    try:
+        classifier = DigitClassifier(checkpoint["hyper_parameters"]["model"])
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path} describes a network that cannot be built: {error}") from error
+    expected = classifier.net.state_dict()
+    given = {
+        name.removeprefix("net."): value for name, value in checkpoint["state_dict"].items() if name.startswith("net.")
+    }
+    for name in [*expected, *given]:
+        ours, theirs = _describe(expected.get(name)), _describe(given.get(name))
+        if ours != theirs:
+            raise InputError(f"{path} does not fit its network: {name} is {theirs} where {ours} is needed")
+    classifier.net.load_state_dict(given)
+    return classifier
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written whole or not at all, and read by the one safe reader."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Callable[..., Any] | None = None,
+        weights_only: object = None,
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+class SaveLast(Checkpoint):
+    """Keeps the newest complete state in one file: after every epoch, and after every `every_steps` steps."""
+
+    def __init__(self, path: Path, every_steps: int | None = None) -> None:
+        self.path, self.every_steps = path, every_steps
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        if self.every_steps and trainer.global_step % self.every_steps == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return "missing" if value is None else type(value).__name__
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split(". ")[0]

@@ -1,0 +1,167 @@
+"""DigitClassifier: the LightningModule."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.images import as_batch, scale
+from mnist_cnn.nets import CLASSES, build_net
+from mnist_cnn.optim import KerasRMSprop
+
+_AT_ONCE = 1000  # images in one forward pass of `predict`
+
+Batch = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
+
+
+class Prediction(NamedTuple):
+    """Digits 0-9, and the probability of each of the ten for every image."""
+
+    digits: Int64[Tensor, " n"]
+    probabilities: Float[Tensor, "n 10"]
+
+
+class StageMetrics(nn.Module):
+    """Mean cross-entropy and accuracy over the images seen since the last reset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MeanMetric(nan_strategy="disable")
+        self.acc = MulticlassAccuracy(CLASSES, average="micro", validate_args=False)
+        for metric in (self.loss, self.acc):
+            metric.persistent(True)  # a run cut within an epoch goes on counting where it was
+
+    def update(self, loss: Float[Tensor, ""], logits: Float[Tensor, "n 10"], labels: Int64[Tensor, " n"]) -> None:
+        """Count a batch."""
+        self.loss.update(loss, weight=len(labels))
+        self.acc.update(logits, labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return loss and acc."""
+        return {"loss": self.loss.compute(), "acc": self.acc.compute()}
+
+    def reset(self) -> None:
+        """Start over."""
+        self.loss.reset()
+        self.acc.reset()
+
+
+def plain(values: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Turn float32 values into the shortest decimals that stand for them: 0.98 rather than 0.9800000190734863."""
+    return {name: float(str(np.float32(value))) for name, value in values.items()}
+
+
+class DigitClassifier(pl.LightningModule):
+    """A network of the registry with its training, validation and test step, and `predict`.
+
+    `model` holds the network's name and options, primitives alone: they are what a checkpoint keeps. `optimizer`
+    gets the parameters, `scheduler` the optimizer and the number of steps of the whole run; neither is kept.
+    Raises InputError if `model` names no network, or an option that it has not.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any] | None = None,
+        optimizer: Callable[[Iterable[Tensor]], Optimizer] = KerasRMSprop,
+        scheduler: Callable[[Optimizer, int], LRScheduler | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"model": dict(model or {})})
+        self.net = build_net(**(model or {})).to(memory_format=torch.channels_last)
+        self.train_metrics, self.val_metrics, self.test_metrics = (
+            StageMetrics(),
+            StageMetrics(),
+            StageMetrics(),
+        )
+        self._optimizer, self._scheduler = optimizer, scheduler
+
+    def forward(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
+        """Return logits for images, bytes 0-255 or floats 0-1."""
+        logits: Tensor = self.net(scale(images))
+        return logits
+
+    @torch.no_grad()
+    def predict(self, images: ArrayLike | Tensor) -> Prediction:
+        """Return digits and probabilities for one image or many, on the device where the classifier is.
+
+        Takes shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floating point in 0-1.
+        Raises InputError for any other.
+        """
+        was_training = self.training
+        self.eval()
+        logits = [self(part.to(self.device)) for part in torch.split(as_batch(images), _AT_ONCE)]
+        self.train(was_training)
+        probabilities = torch.cat(logits).softmax(dim=1)
+        return Prediction(probabilities.argmax(dim=1), probabilities)
+
+    def metrics(self, stage: str) -> StageMetrics:
+        """Return the metrics of stage train, val or test."""
+        metrics: StageMetrics = getattr(self, f"{stage}_metrics")
+        return metrics
+
+    def values(self, stage: str) -> dict[str, Tensor]:
+        """Compute a stage's metrics under their full names: train/loss, train/acc."""
+        return {f"{stage}/{name}": value for name, value in self.metrics(stage).compute().items()}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        return self.predict(batch[0])
+
+    def _step(self, batch: Batch, stage: str) -> Float[Tensor, ""]:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        self.metrics(stage).update(loss.detach(), logits.detach(), labels)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self.train_metrics.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.test_metrics.reset()
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.values("train"))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.values("val"))
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.values("test"))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self._optimizer(self.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._scheduler(optimizer, steps) if self._scheduler else None
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with a checkpoint of another network."""
+        theirs, ours = checkpoint["hyper_parameters"]["model"], self.hparams["model"]
+        if theirs != ours:
+            raise InputError(f"the checkpoint holds the network {theirs}, the configuration asks for {ours}")

@@ -1,0 +1,183 @@
+"""MNISTDataModule: a data set in memory as bytes, sliced by whole batches, in an order that can be resumed."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from mnist_cnn import sources
+from mnist_cnn.errors import InputError, one_of, whole_number
+from mnist_cnn.sources import Images
+
+log = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 500  # images; a matter of speed and memory alone
+
+
+class BatchOrder(Sampler[Tensor]):
+    """The indices of each batch of an epoch, in an order that is a function of (seed, epoch) alone.
+
+    Without a seed the order is that of the data. With several processes (`rank` of `world`) each takes every
+    world-th image; the order then repeats its first images so that all have equally many, as DDP needs.
+    The last batch may be short. `state_dict` says where in the epoch the next batch stands.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+        self.images, self.batch_size, self.seed, self.rank, self.world = images, batch_size, seed, rank, world
+        self.epoch = self.batch = self._start = 0
+
+    def __len__(self) -> int:
+        return -(-self._share() // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.batch, self._start = self._start, 0  # an epoch resumed in the middle is resumed once
+        for indices in torch.split(self.indices(), self.batch_size)[self.batch :]:
+            self.batch += 1
+            yield indices
+
+    def indices(self) -> Int64[Tensor, " share"]:
+        """Return all indices of this process's share of the epoch, in order."""
+        if self.seed is None:
+            order = torch.arange(self.images)
+        else:  # two numbers make one seed: neighbouring seeds must not share epochs
+            generator = torch.Generator().manual_seed(self.seed * 2**20 + self.epoch)
+            order = torch.randperm(self.images, generator=generator)
+        if self.seed is not None and self.world > 1:
+            order = torch.cat([order, order[: self._share() * self.world - self.images]])
+        return order[self.rank :: self.world]
+
+    def _share(self) -> int:
+        if self.seed is None:
+            return len(range(self.rank, self.images, self.world))
+        return -(-self.images // self.world)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning says which epoch begins; the place within it stays if it is the one resumed."""
+        if epoch != self.epoch:
+            self.epoch, self._start = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next batch stands."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on there."""
+        self.epoch, self._start = state["epoch"], state["batch"]
+
+
+class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
+    """A DataLoader that says where it stands, so that Lightning can resume within an epoch."""
+
+    def __init__(self, images: Images, order: BatchOrder) -> None:
+        super().__init__(TensorDataset(*images), sampler=order, batch_size=None)
+        self.order = order
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next batch stands."""
+        return self.order.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on there."""
+        self.order.load_state_dict(state)
+
+
+class MNISTDataModule(pl.LightningDataModule):
+    """torchvision's MNIST (or a relative) in memory: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
+
+    `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
+    out, stratified, for validation. The last short batch is kept: 60,000 images in batches of 64 are 938 steps.
+    `fallback` says what to do where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
+    Raises InputError for values that cannot be used.
+    """
+
+    def __init__(
+        self,
+        dir: str | Path = "data",  # noqa: A002 - the configuration's word
+        name: str = "mnist",
+        mirrors: Sequence[str] = (),
+        fallback: str = "sample",
+        val_size: int = 0,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source = one_of("data.name", name, sources.NAMES)
+        self.fallback = one_of("data.fallback", fallback, ("sample", "error"))
+        self.batch_size = whole_number("data.batch_size", batch_size, 1, sources.TRAINING_IMAGES[name])
+        self.val_size = whole_number("data.val_size", val_size, 0, sources.TRAINING_IMAGES[name] - 1)
+        self.dir, self.mirrors, self.seed = Path(dir), list(mirrors), seed
+        self.dataset: sources.Dataset | None = None
+
+    def prepare_data(self) -> None:
+        """Bring the files into `dir`, once per machine, or say loudly that the sample stands in for them."""
+        if self.source == sources.SAMPLE or sources.is_complete(self.source, self.dir):
+            return
+        try:
+            sources.fetch(self.source, self.dir, self.mirrors)
+        except sources.Unreachable as error:
+            if not self._sample_may_stand_in():
+                raise
+            log.warning("WARNING: %s", error)
+            log.warning(
+                "WARNING: MNIST cannot be reached. TRAINING ON A SAMPLE INSTEAD: 4,000 images to train on, 1,000 to "
+                "test on, dataset 'mnist-sample'. For MNIST itself give data.mirrors or data.dir."
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data set and split it."""
+        if self.dataset is None:
+            self.dataset = self._read()
+            train = self.dataset.train
+            if self.val_size >= len(train.labels):
+                raise InputError(
+                    f"data.val_size={self.val_size} leaves nothing to train on: "
+                    f"{self.dataset.name} has {len(train.labels):,} training images"
+                )
+            kept, held = sources.hold_out(train.labels, self.val_size, self.seed)
+            self.train = Images(train.images[kept], train.labels[kept])
+            self.val = Images(train.images[held], train.labels[held])
+
+    def train_dataloader(self) -> ResumableLoader:
+        """The training images, in an order of their own each epoch."""
+        return self._loader(self.train, self.batch_size, self.seed)
+
+    def val_dataloader(self) -> list[ResumableLoader]:
+        """The images held out; no loader if there are none."""
+        return [self._loader(self.val, EVALUATION_BATCH)] if self.val_size else []
+
+    def test_dataloader(self) -> ResumableLoader:
+        """The official test images."""
+        assert self.dataset is not None
+        return self._loader(self.dataset.test, EVALUATION_BATCH)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: the name of the data set."""
+        return {"dataset": self.dataset.name} if self.dataset else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with other data than a checkpoint was trained on."""
+        if self.dataset and state.get("dataset") != self.dataset.name:
+            raise InputError(
+                f"the checkpoint was trained on {state.get('dataset')}, the data now is {self.dataset.name}: "
+                "give data.name (or data.dir, data.mirrors) accordingly, or resume=never"
+            )
+
+    def _read(self) -> sources.Dataset:
+        if self.source != sources.SAMPLE and sources.is_complete(self.source, self.dir):
+            return sources.read(self.source, self.dir)
+        if self.source == sources.SAMPLE or self._sample_may_stand_in():
+            return sources.sample()
+        raise InputError(f"data.dir={self.dir} does not hold {self.source}")
+
+    def _sample_may_stand_in(self) -> bool:
+        return self.source == "mnist" and self.fallback == "sample"  # it is a sample of digits alone
+
+    def _loader(self, images: Images, batch_size: int, seed: int | None = None) -> ResumableLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return ResumableLoader(images, BatchOrder(len(images.labels), batch_size, seed, rank, world))

@@ -1,0 +1,51 @@
+"""The failure that is the user's to mend, the checks that raise it, and how a command reports it.
+
+Exit status: 2 for arguments, configuration or files that cannot be used; 130 after Ctrl-C.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used. The message is one line: what, the value, what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is allowed; else raise, naming what is, and what was probably meant."""
+    allowed = list(allowed)
+    if isinstance(value, str) and value in allowed:
+        return value
+    close = get_close_matches(str(value), allowed, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise InputError(f"{name}={value} is not known: give one of {', '.join(allowed)}{hint}")
+
+
+def whole_number(name: str, value: object, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` if it is a whole number within the bounds; else raise."""
+    in_range = isinstance(value, int) and value >= at_least and (at_most is None or value <= at_most)
+    if in_range and not isinstance(value, bool):
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    bounds = f"≥ {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    raise InputError(f"{name}={value} cannot be used: give a whole number {bounds}")
+
+
+def fail(error: object) -> NoReturn:
+    """End the process with one line on standard error and exit status 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run_command(main: Callable[[], Any]) -> NoReturn:
+    """Run a command's main function and end the process with its exit status."""
+    try:
+        sys.exit(main())
+    except InputError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)

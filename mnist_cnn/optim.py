@@ -1,0 +1,113 @@
+"""KerasRMSprop, which torch.optim lacks, and optimizers and schedulers built from a configuration."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from hydra.utils import get_class
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mnist_cnn.errors import InputError
+
+
+class KerasRMSprop(Optimizer):
+    """RMSprop as Keras 3 computes it (keras/src/optimizers/rmsprop.py), with Keras's defaults.
+
+    v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), v starting at 0. torch.optim.RMSprop adds epsilon
+    outside the root and starts from other defaults: the two do not train alike.
+    `centered` subtracts the squared mean gradient from v; `momentum` sums the steps with that decay.
+    Raises InputError for values out of range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+    ) -> None:
+        for name, value, allowed in (
+            ("lr", lr, lr >= 0),
+            ("rho", rho, 0 <= rho < 1),
+            ("momentum", momentum, 0 <= momentum <= 1),
+            ("epsilon", epsilon, epsilon > 0),
+        ):
+            if not allowed:
+                bounds = {"lr": "≥ 0", "rho": "in [0, 1)", "momentum": "in [0, 1]", "epsilon": "> 0"}[name]
+                raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
+        super().__init__(params, {"lr": lr, "rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step, over all parameters of a group at once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                self._step_group(weights, [cast(Tensor, weight.grad) for weight in weights], group)
+        return loss
+
+    def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        rho = group["rho"]
+        velocities = self._state("velocity", weights)
+        torch._foreach_mul_(velocities, rho)
+        torch._foreach_addcmul_(velocities, gradients, gradients, 1 - rho)
+        if group["centered"]:
+            averages = self._state("average_gradient", weights)
+            torch._foreach_lerp_(averages, gradients, 1 - rho)
+            roots = torch._foreach_sub(velocities, torch._foreach_mul(averages, averages))
+            torch._foreach_add_(roots, group["epsilon"])
+        else:
+            roots = torch._foreach_add(velocities, group["epsilon"])
+        torch._foreach_sqrt_(roots)
+        if group["momentum"] > 0:
+            momenta = self._state("momentum", weights)
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_addcdiv_(momenta, gradients, roots, group["lr"])
+            torch._foreach_sub_(weights, momenta)
+        else:
+            torch._foreach_addcdiv_(weights, gradients, roots, -group["lr"])
+
+    def _state(self, name: str, weights: list[Tensor]) -> list[Tensor]:
+        for weight in weights:
+            if name not in self.state[weight]:
+                self.state[weight][name] = torch.zeros_like(weight)
+        return [self.state[weight][name] for weight in weights]
+
+
+def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:
+    """Build the optimizer that `_target_` names, with the other options.
+
+    Raises InputError if there is no such class, or if it refuses an option or its value.
+    """
+    return cast(Optimizer, _build("optimizer", options, parameters))
+
+
+def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler | None:
+    """Build the learning-rate scheduler that `_target_` names; None if none is named.
+
+    An option that is null stands for the number of `steps` of the whole run.
+    Raises InputError if there is no such class, or if it refuses an option or its value.
+    """
+    if "_target_" not in options:
+        return None
+    filled = {key: steps if value is None else value for key, value in options.items()}
+    return cast(LRScheduler, _build("scheduler", filled, optimizer))
+
+
+def _build(group: str, options: Mapping[str, Any], argument: object) -> object:
+    arguments = dict(options)
+    target = arguments.pop("_target_")
+    try:
+        return get_class(target)(argument, **arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{group}={target} with {arguments} cannot be used: {error}") from error

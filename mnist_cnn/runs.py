@@ -1,0 +1,131 @@
+"""The run directory: the one interface between training and everything after it.
+
+checkpoints/last.ckpt   the newest complete state
+checkpoints/best.ckpt   with a validation split: the epoch of the best val/acc
+metrics.csv             a row per epoch
+result.json             written last: what was trained, and how well it does
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_cnn.errors import InputError
+
+_BY_HYDRA = {".hydra", "train.log"}
+# What changes where a run reads and writes, not what it computes.
+_NOT_HASHED = {"resume", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also when the machine stops in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened, hence not synced
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash the part of a configuration that decides the result: 12 hexadecimal digits."""
+    flat = {
+        f"{group}.{key}" if key else group: value
+        for group, values in config.items()
+        for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+        if group not in _NOT_HASHED and f"{group}.{key}" not in _NOT_HASHED
+    }
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, which need not exist yet."""
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        """The newest complete checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        """The table with a row per epoch."""
+        return self.path / "metrics.csv"
+
+    def result(self) -> dict[str, Any]:
+        """What result.json says; empty where there is none (yet)."""
+        try:
+            result = json.loads((self.path / "result.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return result if isinstance(result, dict) else {}
+
+    def open(self) -> None:
+        """Begin: from here on the run is not complete."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "result.json").unlink(missing_ok=True)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json: from here on the run is complete."""
+        write_whole(self.path / "result.json", json.dumps(result, indent=2).encode() + b"\n")
+
+    def is_complete(self, config: str) -> bool:
+        """Whether this run ended well with the configuration of that hash."""
+        result = self.result()
+        return result.get("status") == "complete" and result.get("config_hash") == config
+
+    def discard_if_empty(self) -> None:
+        """Remove the directory if it holds nothing but what Hydra put there, and the folder of its day."""
+        if {entry.name for entry in self.path.iterdir()} <= _BY_HYDRA:
+            for file in [*self.path.glob(".hydra/*"), *self.path.glob("train.log")]:
+                file.unlink()
+            with suppress(OSError):  # something else stands in it: then it stays
+                for folder in (self.path / ".hydra", self.path, self.path.parent):
+                    folder.rmdir()
+
+    def link_latest(self, outputs: Path = Path("outputs")) -> None:
+        """Point outputs/latest to this run, if it stands under outputs."""
+        outputs = outputs.resolve()
+        if not self.path.resolve().is_relative_to(outputs):
+            return
+        temporary = outputs / f".latest.{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system without symbolic links has no outputs/latest
+            temporary.symlink_to(self.path.resolve().relative_to(outputs), target_is_directory=True)
+            temporary.replace(outputs / "latest")
+
+
+def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
+    """Return the checkpoint that a run directory or a file name stands for.
+
+    Raises InputError if there is none.
+    """
+    path = Path(run_or_file)
+    if path.is_dir():
+        path = Run(path).last
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}: give a run directory (outputs/latest) or a .ckpt file")
+    return path
+
+
+def run_of(checkpoint: Path) -> Run:
+    """Return the run directory that a checkpoint file stands in."""
+    return Run(checkpoint.resolve().parent.parent)
