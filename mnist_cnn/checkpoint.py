@@ -6,6 +6,8 @@ network comes from the closed registry.
 
 import io
 import os
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # on the form of what is then refused
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is no checkpoint that can be read safely: {_first_sentence(error)}") from error
+        raise InputError(f"{path} {_refusal(error)}") from error
     hyper_parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not (
         isinstance(hyper_parameters, dict)
@@ -70,6 +73,23 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
     return classifier
 
 
+def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None:
+    """Raise InputError, naming the first difference, if a checkpoint was not trained with this configuration.
+
+    Another device, and more epochs, are no difference, unless a scheduler has planned the steps.
+    """
+    checkpoint = read_checkpoint(path)
+    then = {**checkpoint.get("config", {}), "dataset": checkpoint.get("MNISTDataModule", {}).get("dataset")}
+    now = {**config, "dataset": dataset}
+    planned = {"trainer.max_epochs"} if any(key.startswith("scheduler.") for key in now) else set()
+    for key in sorted({*then, *now}):
+        if then.get(key) != now.get(key) and (key in planned or not key.startswith("trainer.")):
+            raise InputError(
+                f"{path} cannot be resumed: it was trained with {key}={then.get(key)}, now it is {now.get(key)}: "
+                "give what it was, another hydra.run.dir, or resume=never"
+            )
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written whole or not at all, and read by the one safe reader."""
 
@@ -90,10 +110,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class SaveLast(Checkpoint):
-    """Keeps the newest complete state in one file: after every epoch, and after every `every_steps` steps."""
+    """Keeps the newest complete state in one file: after every epoch, and after every `every_steps` steps.
 
-    def __init__(self, path: Path, every_steps: int | None = None) -> None:
-        self.path, self.every_steps = path, every_steps
+    `config` becomes part of each checkpoint, so that a run goes on only with what it began with.
+    """
+
+    def __init__(self, path: Path, every_steps: int | None = None, config: Mapping[str, Any] | None = None) -> None:
+        self.path, self.every_steps, self.config = path, every_steps, dict(config or {})
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["config"] = self.config
 
     def on_train_batch_end(
         self,
@@ -116,6 +144,7 @@ def _describe(value: object) -> str:
     return "missing" if value is None else type(value).__name__
 
 
-def _first_sentence(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0]
+def _refusal(error: Exception) -> str:
+    if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"is refused: it asks to call {code[1]}, and a checkpoint must hold tensors and primitives alone"
+    return f"is damaged, or no checkpoint at all ({type(error).__name__})"

@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from mnist_cnn.errors import InputError
 from mnist_cnn.images import as_batch, scale
 from mnist_cnn.nets import CLASSES, build_net
 from mnist_cnn.optim import KerasRMSprop
@@ -67,7 +66,7 @@ class DigitClassifier(pl.LightningModule):
     """A network of the registry with its training, validation and test step, and `predict`.
 
     `model` holds the network's name and options, primitives alone: they are what a checkpoint keeps. `optimizer`
-    gets the parameters, `scheduler` the optimizer and the number of steps of the whole run; neither is kept.
+    gets the parameters, `scheduler` the optimizer, to be advanced at every step; neither is kept.
     Raises InputError if `model` names no network, or an option that it has not.
     """
 
@@ -75,7 +74,7 @@ class DigitClassifier(pl.LightningModule):
         self,
         model: Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = KerasRMSprop,
-        scheduler: Callable[[Optimizer, int], LRScheduler | None] | None = None,
+        scheduler: Callable[[Optimizer], LRScheduler | None] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"model": dict(model or {})})
@@ -154,14 +153,7 @@ class DigitClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer(self.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self._scheduler(optimizer, steps) if self._scheduler else None
+        scheduler = self._scheduler(optimizer) if self._scheduler else None
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with a checkpoint of another network."""
-        theirs, ours = checkpoint["hyper_parameters"]["model"], self.hparams["model"]
-        if theirs != ours:
-            raise InputError(f"the checkpoint holds the network {theirs}, the configuration asks for {ours}")

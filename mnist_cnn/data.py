@@ -116,7 +116,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Bring the files into `dir`, once per machine, or say loudly that the sample stands in for them."""
-        if self.source == sources.SAMPLE or sources.is_complete(self.source, self.dir):
+        if self.dataset or self.source == sources.SAMPLE or sources.is_complete(self.source, self.dir):
             return
         try:
             sources.fetch(self.source, self.dir, self.mirrors)
@@ -160,13 +160,9 @@ class MNISTDataModule(pl.LightningDataModule):
         """What a checkpoint says of the data: the name of the data set."""
         return {"dataset": self.dataset.name} if self.dataset else {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Refuse to go on with other data than a checkpoint was trained on."""
-        if self.dataset and state.get("dataset") != self.dataset.name:
-            raise InputError(
-                f"the checkpoint was trained on {state.get('dataset')}, the data now is {self.dataset.name}: "
-                "give data.name (or data.dir, data.mirrors) accordingly, or resume=never"
-            )
+    def steps_per_epoch(self, world: int = 1) -> int:
+        """Count the batches of an epoch for each of `world` processes, after `setup`."""
+        return len(BatchOrder(len(self.train.labels), self.batch_size, self.seed, world=world))
 
     def _read(self) -> sources.Dataset:
         if self.source != sources.SAMPLE and sources.is_complete(self.source, self.dir):

@@ -33,7 +33,7 @@ class ConvNet(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, previous = 28, 1
         for number, filters in enumerate(channels, start=1):
-            whole_number("model.channels", filters, 1, _LARGEST)
+            whole_number("a filter count of model.channels", filters, 1, _LARGEST)
             reduced = pooling != "none" and number < len(channels)
             block = _block(previous, filters, padding, pooling if reduced else "none")
             layers.update((f"{name}{number}", layer) for name, layer in block.items())

@@ -1,10 +1,10 @@
 """KerasRMSprop, which torch.optim lacks, and optimizers and schedulers built from a configuration."""
 
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any, cast
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -104,9 +104,10 @@ def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int
 
 def _build(group: str, options: Mapping[str, Any], argument: object) -> object:
     arguments = dict(options)
-    target = arguments.pop("_target_")
+    target = str(arguments.pop("_target_"))
+    module, _, name = target.rpartition(".")
     try:
-        return get_class(target)(argument, **arguments)
+        return getattr(import_module(module), name)(argument, **arguments)
     except InputError:
         raise
     except Exception as error:

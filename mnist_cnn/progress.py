@@ -22,8 +22,11 @@ _REFRESH = 0.2  # seconds; reading the metrics waits for the device
 
 def quiet_lightning() -> None:
     """Keep Lightning to warnings, and of these leave out what does not hold for images in memory."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True")  # the metrics synchronise themselves
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a resumed run's
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
 
 

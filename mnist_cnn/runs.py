@@ -19,7 +19,7 @@ from mnist_cnn.errors import InputError
 
 _BY_HYDRA = {".hydra", "train.log"}
 # What changes where a run reads and writes, not what it computes.
-_NOT_HASHED = {"resume", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
+_NOT_DECISIVE = {"resume", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -43,15 +43,19 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash the part of a configuration that decides the result: 12 hexadecimal digits."""
-    flat = {
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that decides the result, flat: {"model.padding": "valid", ...}."""
+    return {
         f"{group}.{key}" if key else group: value
         for group, values in config.items()
         for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
-        if group not in _NOT_HASHED and f"{group}.{key}" not in _NOT_HASHED
+        if group not in _NOT_DECISIVE and f"{group}.{key}" not in _NOT_DECISIVE
     }
-    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash what is decisive in a configuration: 12 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

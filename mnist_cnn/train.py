@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError, fail, one_of, run_command, whole_number
-from mnist_cnn.runs import Run, checkpoint_file, config_hash
+from mnist_cnn.runs import Run, checkpoint_file, config_hash, decisive
 
 if TYPE_CHECKING:  # torch is imported late: --help and unknown keys must not wait for it
     import lightning.pytorch as pl
@@ -89,6 +90,8 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
     job = assemble(config, run)
     if job.trainer.is_global_zero:
         run.open()
+        if not _multirun():
+            run.link_latest()
         log.info("%s", _describe(job))
     return job.fit_and_test(overrides)
 
@@ -100,6 +103,7 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     """
     import lightning.pytorch as pl
 
+    from mnist_cnn.checkpoint import check_resumable
     from mnist_cnn.classifier import DigitClassifier
     from mnist_cnn.data import MNISTDataModule
     from mnist_cnn.optim import build_optimizer, build_scheduler
@@ -111,16 +115,20 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     classifier = DigitClassifier(
         config["model"],
         optimizer=lambda parameters: build_optimizer(config["optimizer"], parameters),
-        scheduler=lambda optimizer, steps: build_scheduler(config["scheduler"], optimizer, steps),
+        scheduler=lambda optimizer: build_scheduler(config["scheduler"], optimizer, _steps(data, trainer)),
     )
     build_scheduler(config["scheduler"], build_optimizer(config["optimizer"], classifier.parameters()), steps=100)
-    data = MNISTDataModule(**config["data"], seed=seed)
+    for key in config["data"]:
+        one_of("the key data.*", key, signature(MNISTDataModule).parameters)
+    data = MNISTDataModule(**config["data"] | {"seed": seed})
     epochs = EpochLog(run.metrics if config["logger"]["csv"] else None)
     trainer = _trainer(config, run, epochs)
+    data.prepare_data()
+    data.setup()
+    assert data.dataset is not None
     resume_from = _resume_from(config["resume"], run)
-    if trainer.is_global_zero:
-        data.prepare_data()
-        data.setup()
+    if resume_from is not None:
+        check_resumable(resume_from, decisive(config), data.dataset.name)
     return Job(config, run, classifier, data, trainer, epochs, resume_from)
 
 
@@ -135,16 +143,17 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: "EpochLog") -> "pl.Tra
     every_steps = config["checkpoint"]["every_steps"]
     if every_steps is not None:
         whole_number("checkpoint.every_steps", every_steps, 1)
-    callbacks: list[pl.Callback] = [epochs, SaveLast(run.last, every_steps)]
+    callbacks: list[pl.Callback] = [epochs, SaveLast(run.last, every_steps, decisive(config))]
     if config["data"]["val_size"]:
         best = ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)
         callbacks.append(best)
+    loggers = _loggers(config["logger"]["also"], run)
     try:
         trainer = pl.Trainer(
             **config["trainer"],
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
-            logger=_loggers(config["logger"]["also"], run),
+            logger=loggers,
             default_root_dir=run.path,
             limit_val_batches=None if config["data"]["val_size"] else 0,
             num_sanity_val_steps=0,
@@ -158,6 +167,13 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: "EpochLog") -> "pl.Tra
     if trainer.num_devices * trainer.num_nodes > 1 and _multirun():
         raise InputError("a sweep runs each job on one device: give trainer.devices=1, or start the jobs one by one")
     return trainer
+
+
+def _steps(data: "MNISTDataModule", trainer: "pl.Trainer") -> int:
+    # Not trainer.estimated_stepping_batches: asked while the optimizer is built, it sets the loaders up before
+    # a resumed run has told them where to go on (Lightning 2.6).
+    per_epoch = -(-data.steps_per_epoch(trainer.world_size) // trainer.accumulate_grad_batches)
+    return per_epoch * (trainer.max_epochs or 1)
 
 
 def _loggers(also: Mapping[str, Any] | None, run: Run) -> "list[Any] | bool":
