@@ -44,7 +44,7 @@ class StageMetrics(nn.Module):
 
     def update(self, loss: Float[Tensor, ""], logits: Float[Tensor, "n 10"], labels: Int64[Tensor, " n"]) -> None:
         """Count a batch."""
-        self.loss.update(loss, weight=len(labels))
+        self.loss.update(loss.expand(len(labels)))  # torchmetrics 1.9 drops `weight` where NaN is not looked for
         self.acc.update(logits, labels)
 
     def compute(self) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
     """A DataLoader that says where it stands, so that Lightning can resume within an epoch."""
 
     def __init__(self, images: Images, order: BatchOrder) -> None:
-        super().__init__(TensorDataset(*images), sampler=order, batch_size=None)
+        super().__init__(TensorDataset(*images), sampler=order, batch_size=None, collate_fn=tuple)
         self.order = order
 
     def state_dict(self) -> dict[str, int]:

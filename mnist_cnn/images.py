@@ -7,6 +7,7 @@ lies within 0.52 of row and column 14.
 
 import warnings
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,10 +103,11 @@ def _has_mnist_form(gray: NDArray[np.float32]) -> bool:
         return False
     rows, columns = ndimage.find_objects((gray > 0).astype(np.uint8))[0]
     longer = max(rows.stop - rows.start, columns.stop - columns.start)
-    return longer in (BOX - 1, BOX) and np.abs(np.subtract(_centre_of_mass(gray), CENTRE)).max() < 0.6
+    off_centre = np.abs(np.subtract(_centre_of_mass(gray), CENTRE)).max()
+    return longer in (BOX - 1, BOX) and bool(off_centre < 0.6)
 
 
-def _centre_of_mass(values: NDArray[np.float32]) -> tuple[float, float]:
+def _centre_of_mass(values: NDArray[Any]) -> tuple[float, float]:
     row, column = ndimage.center_of_mass(values)
     return float(row), float(column)
 

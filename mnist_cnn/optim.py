@@ -42,7 +42,7 @@ class KerasRMSprop(Optimizer):
         super().__init__(params, {"lr": lr, "rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step, over all parameters of a group at once."""
         loss = None
         if closure is not None:

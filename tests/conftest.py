@@ -1,0 +1,88 @@
+"""What several test files share: the embedded sample, a trained run, a command line in this process."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from mnist_cnn import sources
+from mnist_cnn.errors import run_command
+from mnist_cnn.runs import Run
+from mnist_cnn.train import CONF, train
+
+
+def config(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def sample() -> sources.Dataset:
+    return sources.sample()
+
+
+class Trained(NamedTuple):
+    path: Path
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The notebook's recipe on the sample: 5 epochs of 63 steps."""
+    path = tmp_path_factory.mktemp("trained")
+    return Trained(path, train(config("data.name=sample", "trainer=cpu"), Run(path)))
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of MNIST; the test is skipped where there is none to be had."""
+    if folder := os.environ.get("MNIST_CNN_DATA"):
+        return Path(folder)
+    if mirror := os.environ.get("MNIST_CNN_MIRROR"):
+        folder = tmp_path_factory.mktemp("mnist")
+        sources.fetch("mnist", folder, [mirror])
+        return folder
+    pytest.skip("needs all of MNIST: set MNIST_CNN_DATA or MNIST_CNN_MIRROR")
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Call a command's main function as its module would, and return what a shell would see."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def reset() -> None:  # Hydra configures logging for the process
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:], root.level = handlers, level
+
+    def call(main: Callable[[], Any], *arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            run_command(main)
+        reset()
+        return Answer(int(end.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def one_line(text: str) -> str:
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    return text

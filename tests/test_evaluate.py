@@ -1,0 +1,36 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import Answer, Trained, one_line
+
+from mnist_cnn import evaluate
+from mnist_cnn.runs import Run
+
+
+def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trained, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mnist_cnn.evaluate", str(trained.path), "--json"]
+    answer = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
+    assert answer == {key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc")}
+
+
+def test_a_checkpoint_file_is_as_good_as_its_run(trained: Trained, cli: Callable[..., Answer]) -> None:
+    by_run, by_file = cli(evaluate.main, trained.path), cli(evaluate.main, Run(trained.path).last)
+    assert by_run == by_file
+    assert (
+        by_run.out
+        == "mnist-sample: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on 1,000 test images\n".format(
+            **trained.result
+        )
+    )
+
+
+def test_what_cannot_be_evaluated_is_one_line(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    (tmp_path / "text.ckpt").write_text("hello")
+    for given in (tmp_path / "missing", tmp_path, tmp_path / "text.ckpt"):
+        answer = cli(evaluate.main, given)
+        assert (answer.status, answer.out) == (2, "")
+        assert os.fspath(given) in one_line(answer.err)

@@ -1,0 +1,89 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs import Run, checkpoint_file, config_hash, write_whole
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    write_whole(file, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+CONFIG = {"seed": 0, "resume": "auto", "data": {"dir": "data", "batch_size": 64}, "model": {"channels": [1, 2]}}
+
+
+def test_the_hash_is_of_what_decides_the_result() -> None:
+    elsewhere = CONFIG | {"resume": "never", "data": {"batch_size": 64, "dir": "other"}}
+    assert config_hash(CONFIG) == config_hash(elsewhere)
+    for change in ({"seed": 1}, {"data": {"dir": "data", "batch_size": 32}}, {"model": {"channels": [2, 1]}}):
+        assert config_hash(CONFIG) != config_hash(CONFIG | change)
+
+
+def test_a_run_is_complete_for_its_own_configuration(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    assert not run.is_complete("abc")
+    run.open()
+    run.finish({"status": "complete", "config_hash": "abc"})
+    assert run.is_complete("abc")
+    assert not run.is_complete("def")
+    run.open()  # begun again
+    assert not run.is_complete("abc")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_a_result_that_is_none_is_no_result(content: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(content)
+    assert Run(tmp_path).result() == {}
+
+
+def hydra_started(path: Path) -> Run:
+    (path / ".hydra").mkdir(parents=True)
+    (path / ".hydra" / "config.yaml").touch()
+    (path / "train.log").touch()
+    return Run(path)
+
+
+def test_an_empty_run_is_discarded_with_the_folder_of_its_day(tmp_path: Path) -> None:
+    hydra_started(tmp_path / "outputs" / "2026-01-01" / "12-00-00").discard_if_empty()
+    assert list((tmp_path / "outputs").iterdir()) == []
+
+
+def test_a_run_with_anything_of_value_is_not_discarded(tmp_path: Path) -> None:
+    run = hydra_started(tmp_path / "run")
+    (run.path / "notes.txt").touch()
+    run.discard_if_empty()
+    assert (run.path / ".hydra" / "config.yaml").exists()
+
+
+def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    for name in ("a", "b"):
+        run = Run(outputs / "day" / name)
+        run.open()
+        run.link_latest(outputs)
+    Run(tmp_path / "elsewhere").link_latest(outputs)
+    assert (outputs / "latest").resolve() == outputs / "day" / "b"
+    assert not Path((outputs / "latest").readlink()).is_absolute()  # outputs may be moved
+    Run(outputs / "latest").link_latest(outputs)  # resumed by that name
+    assert (outputs / "latest").resolve() == outputs / "day" / "b"
+
+
+def test_a_checkpoint_is_found_by_run_or_file_or_named_as_missing(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        checkpoint_file(tmp_path)
+    write_whole(run.last, json.dumps({}).encode())
+    assert checkpoint_file(tmp_path) == checkpoint_file(run.last) == run.last

@@ -1,0 +1,210 @@
+import gzip
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torchvision import datasets
+
+from mnist_cnn import sources
+from mnist_cnn.errors import InputError
+from mnist_cnn.sources import Unreachable, fetch, hold_out, is_complete, read
+
+FILES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+def idx(values: torch.Tensor) -> bytes:
+    shape = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.ndim]) + shape + values.to(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, sample: sources.Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the sample in MNIST's four files; torchvision's list is made to name these, and no mirror."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    parts = (sample.train.images[:, 0], sample.train.labels, sample.test.images[:, 0], sample.test.labels)
+    for name, values in zip(FILES, parts, strict=True):
+        (folder / name).write_bytes(gzip.compress(idx(values)))
+    resources = [(name, hashlib.md5((folder / name).read_bytes()).hexdigest()) for name in FILES]
+    family = SimpleNamespace(__name__="MNIST", mirrors=[], resources=resources)
+    monkeypatch.setitem(sources.FAMILY, "mnist", family)
+    return folder
+
+
+class Site:
+    """An http server on this machine; `answer(name)` gives status and body; `asked` lists what was asked for."""
+
+    def __init__(self, answer: Callable[[str], tuple[int, bytes]]) -> None:
+        self.asked: list[str] = []
+        site = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.rpartition("/")[2]
+                site.asked.append(name)
+                status, body = answer(name)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body if name not in site.cut else body[: len(body) // 2])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.cut: set[str] = set()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Site]]:
+    sites = []
+
+    def start(answer: Callable[[str], tuple[int, bytes]]) -> Site:
+        sites.append(Site(answer))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.server.shutdown()
+        site.server.server_close()
+
+
+def good(mirror: Path) -> Callable[[str], tuple[int, bytes]]:
+    return lambda name: (200, (mirror / name).read_bytes())
+
+
+def test_files_come_from_a_folder_and_read_as_torchvision_reads_them(
+    mirror: Path, tmp_path: Path, sample: sources.Dataset
+) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    ours, theirs = read("mnist", tmp_path), datasets.MNIST(tmp_path, train=False)
+    assert torch.equal(ours.train.images, sample.train.images)
+    assert torch.equal(ours.test.images[:, 0], theirs.data)
+    assert torch.equal(ours.test.labels, theirs.targets)
+
+
+def test_files_come_over_http_and_once(mirror: Path, tmp_path: Path, serve: Callable[..., Site]) -> None:
+    site = serve(good(mirror))
+    fetch("mnist", tmp_path, [site.url])
+    fetch("mnist", tmp_path, [site.url])
+    assert site.asked == FILES
+
+
+def test_four_that_fetch_at_once_download_once(mirror: Path, tmp_path: Path, serve: Callable[..., Site]) -> None:
+    site = serve(good(mirror))
+    threads = [threading.Thread(target=fetch, args=("mnist", tmp_path, [site.url])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert site.asked == FILES
+    assert is_complete("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_a_damaged_file_is_healed(mirror: Path, tmp_path: Path, name: str, damage: str) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    file = tmp_path / "MNIST" / "raw" / name
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    if damage == "missing":
+        file.unlink()
+    assert not is_complete("mnist", tmp_path)
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    assert is_complete("mnist", tmp_path)
+
+
+def test_a_damaged_extracted_file_needs_no_source(mirror: Path, tmp_path: Path) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"")
+    fetch("mnist", tmp_path)
+    assert is_complete("mnist", tmp_path)
+
+
+BAD = {
+    "404": lambda name: (404, b""),
+    "503": lambda name: (503, b"later"),
+    "a page with status 200": lambda name: (200, b"<html>sign in</html>"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, "cut half-way", "nobody there"])
+def test_a_mirror_that_fails_is_passed_over(
+    kind: str, mirror: Path, tmp_path: Path, serve: Callable[..., Site]
+) -> None:
+    bad = serve(BAD.get(kind, good(mirror)))
+    bad.cut = set(FILES) if kind == "cut half-way" else set()
+    url = "http://127.0.0.1:9/" if kind == "nobody there" else bad.url
+    with pytest.raises(Unreachable, match="train-images-idx3-ubyte.gz could not be fetched"):
+        fetch("mnist", tmp_path, [url])
+    assert not is_complete("mnist", tmp_path)
+    assert not list((tmp_path / "MNIST" / "raw").glob("*ubyte*"))
+    fetch("mnist", tmp_path, [url, mirror.as_uri()])
+    assert is_complete("mnist", tmp_path)
+
+
+def test_a_server_that_never_answers_is_given_up(
+    mirror: Path, tmp_path: Path, serve: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
+    forever = threading.Event()
+    site = serve(lambda name: (200 if forever.wait(3) else 500, b""))
+    with pytest.raises(Unreachable, match="timed out"):
+        fetch("mnist", tmp_path, [site.url])
+    forever.set()
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "/data/mnist", "mnist"])
+def test_a_mirror_must_be_a_url_of_a_known_kind(url: str, mirror: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give http, https or file URLs"):
+        fetch("mnist", tmp_path, [url])
+
+
+def test_a_folder_that_cannot_be_written_is_said(mirror: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=r"data\.dir=.*file cannot be written"):
+        fetch("mnist", tmp_path / "file", [mirror.as_uri()])
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "qmnist"])
+def test_every_data_set_has_four_files_with_their_md5(name: str) -> None:
+    archives = sources._archives(name)
+    assert [("images" in archive.name, "train" in archive.name) for archive in archives] == [
+        (True, True),
+        (False, True),
+        (True, False),
+        (False, False),
+    ]
+    assert all(len(archive.md5) == 32 and archive.mirrors for archive in archives)
+
+
+def test_the_sample_has_4000_and_1000_real_images_of_all_digits(sample: sources.Dataset) -> None:
+    assert sample.name == "mnist-sample"
+    assert sample.train.labels.bincount().tolist() == [400] * 10
+    assert sample.test.labels.bincount().tolist() == [100] * 10
+    together = torch.cat([sample.train.images, sample.test.images]).flatten(1)
+    assert len(together.unique(dim=0)) == 5000  # none is in both
+
+
+@pytest.mark.full
+def test_the_sample_is_part_of_mnists_training_images(sample: sources.Dataset, mnist_dir: Path) -> None:
+    everything = {image.numpy().tobytes() for image in read("mnist", mnist_dir).train.images}
+    assert all(image.numpy().tobytes() in everything for image in sample.test.images)
+
+
+def test_hold_out_takes_each_class_by_its_share() -> None:
+    labels = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)[torch.randperm(100)]
+    kept, held = hold_out(labels, 10, seed=0)
+    assert labels[held].bincount().tolist() == [6, 3, 1]
+    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(100))
+    assert len(hold_out(labels, 0, seed=0)[1]) == 0

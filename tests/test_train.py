@@ -1,0 +1,220 @@
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import Answer, Trained, config, one_line
+
+from mnist_cnn.checkpoint import SaveLast, read_checkpoint
+from mnist_cnn.runs import Run
+from mnist_cnn.train import command, train
+
+QUICK = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+
+def test_the_notebooks_recipe_learns_the_sample(trained: Trained) -> None:
+    result = trained.result
+    assert result["test/acc"] >= 0.95  # the sample's 1,000 test images; seeds give 0.955 to 0.97
+    assert (result["parameters"], result["epochs"], result["steps"]) == (104_202, 5, 5 * 63)
+    assert (result["status"], result["dataset"], result["test_images"]) == ("complete", "mnist-sample", 1000)
+    assert len(result["seconds_per_epoch"]) == 5
+    assert result["versions"]["torch"] == torch.__version__
+
+
+def test_the_run_directory_holds_what_the_others_read(trained: Trained) -> None:
+    assert files(trained.path) == [
+        Path("checkpoints"),
+        Path("checkpoints/last.ckpt"),
+        Path("metrics.csv"),
+        Path("result.json"),
+    ]
+    assert json.loads((trained.path / "result.json").read_text()) == trained.result
+
+
+def test_metrics_csv_has_a_row_per_epoch(trained: Trained) -> None:
+    with (trained.path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["step"]) for row in rows] == [(str(n), str(63 * n)) for n in range(1, 6)]
+    assert float(rows[-1]["train/loss"]) == trained.result["train/loss"] < float(rows[0]["train/loss"])
+
+
+def test_the_same_seed_gives_the_same_run(trained: Trained, tmp_path: Path) -> None:
+    again = train(config("data.name=sample", "trainer=cpu"), Run(tmp_path))
+    assert {key: again[key] for key in again if "/" in key} == {
+        key: value for key, value in trained.result.items() if "/" in key
+    }
+
+
+class Cut(Exception):
+    pass
+
+
+class CutAfterSave(SaveLast):
+    """Ends the run once a checkpoint of that step was written."""
+
+    at_step = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, *arguments)
+        if trainer.global_step == self.at_step:
+            raise Cut
+
+
+@pytest.mark.parametrize("step", [23, 55, 60])
+def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(
+        "data.name=sample",
+        "data.val_size=500",  # 55 steps an epoch
+        "trainer=cpu",
+        "trainer.max_epochs=2",
+        "optimizer=adam",
+        "scheduler=onecycle",
+        "checkpoint.every_steps=10",
+    )
+    uncut = train(cfg, Run(tmp_path / "uncut"))
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr("mnist_cnn.checkpoint.SaveLast", CutAfterSave)
+        patch.setattr(CutAfterSave, "at_step", step)
+        train(cfg, Run(tmp_path / "cut"))
+    assert not Run(tmp_path / "cut").result()
+    resumed = train(cfg, Run(tmp_path / "cut"))
+    assert {**resumed, "seconds_per_epoch": 0} == {**uncut, "seconds_per_epoch": 0}
+    assert (tmp_path / "cut" / "metrics.csv").read_bytes() == (tmp_path / "uncut" / "metrics.csv").read_bytes()
+    ours, theirs = (read_checkpoint(Run(tmp_path / name).last)["state_dict"] for name in ("cut", "uncut"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
+    before = Run(trained.path).last.stat().st_mtime_ns
+    assert train(config("data.name=sample", "trainer=cpu"), Run(trained.path)) == trained.result
+    assert Run(trained.path).last.stat().st_mtime_ns == before
+
+
+def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
+    result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+    assert {"val/loss", "val/acc"} <= set(result)
+
+
+def test_without_a_logger_there_is_no_metrics_csv(tmp_path: Path) -> None:
+    train(config(*QUICK, "logger=none"), Run(tmp_path))
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_tensorboard_writes_into_the_run_directory(tmp_path: Path) -> None:
+    train(config(*QUICK, "logger=tensorboard"), Run(tmp_path))
+    assert list(tmp_path.glob("tensorboard/events*"))
+
+
+def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, *QUICK)
+    assert answer.status == 0
+    assert "total: 104,202 parameters" in answer.out
+    assert "epoch 1/1  63 steps" in answer.out
+    assert answer.out.splitlines()[-1].startswith("mnist-sample: test/acc 0.")
+    result = json.loads((here / "outputs" / "latest" / "result.json").read_text())
+    assert result["overrides"] == list(QUICK)
+
+
+def test_a_sweep_makes_a_run_directory_per_job(here: Path, cli: Callable[..., Answer]) -> None:
+    sweep = ("-m", "model.padding=valid,same", "hydra.sweep.dir=outputs/sweeps/first")
+    assert cli(command, *sweep, *QUICK).status == 0
+    results = [json.loads(file.read_text()) for file in here.glob("outputs/sweeps/first/*/result.json")]
+    assert sorted(result["parameters"] for result in results) == [104_202, 155_402]
+
+
+def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, "-m", "model.padding=foo,valid", *QUICK)
+    assert answer.status == 2
+    assert "error: model.padding=foo is not known" in answer.err
+    assert len(list(here.glob("outputs/sweeps/*/*/*/result.json"))) == 1
+
+
+BAD = {
+    "foo=1": "Could not override 'foo'",
+    "optimizer=rmspop": "Available options in 'optimizer': adam",
+    "model.padding=foo": "give one of valid, same",
+    "model.padding=": "give one of valid, same",
+    "model.channels=[8,8,8,8,8]": "too deep",
+    "optimizer.lr=-1": "optimizer.lr=-1",
+    "+optimizer.foo=1": "foo",
+    "optimizer._target_=os.getcwd": "optimizer=os.getcwd",
+    "scheduler=onecycle scheduler.pct_start=7": "pct_start",
+    "data.batch_size=0": "whole number from 1",
+    "data.val_size=60000 data.name=mnist": "from 0 to 59999",
+    "data.name=minst": "did you mean mnist",
+    "+data.batchsize=1": "did you mean batch_size",
+    "trainer.max_epochs=-3": "whole number ≥ 1",
+    "trainer.accelerator=gpux": "gpux",
+    "+trainer.foo=1": "foo",
+    "checkpoint.every_steps=0": "whole number ≥ 1",
+    "seed=-1": "seed=-1",
+    "resume=nowhere": "resume=nowhere",
+    "data.name=mnist data.dir=/dev/null/x": "cannot be written",
+    "data.name=mnist data.dir=empty data.mirrors=[ftp://x/]": "give http, https or file",
+    "model.padding=[a": "no viable alternative",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_bad_input_is_one_line_status_2_and_nothing_written(
+    overrides: str, here: Path, cli: Callable[..., Answer]
+) -> None:
+    answer = cli(command, *QUICK, *overrides.split())
+    assert answer.status == 2
+    assert BAD[overrides] in one_line(answer.err)
+    assert not list(here.glob("outputs/*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said(here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, "data.name=sample", "trainer=gpu")
+    assert (answer.status, "gpu" in one_line(answer.err)) == (2, True)
+
+
+def test_a_run_directory_of_another_configuration_is_left_alone(
+    trained: Trained, here: Path, cli: Callable[..., Answer]
+) -> None:
+    answer = cli(command, "data.name=sample", f"hydra.run.dir={trained.path}", "model.padding=same")
+    assert answer.status == 2
+    assert "trained with model.padding=valid, now it is same" in one_line(answer.err)
+    assert Run(trained.path).result() == trained.result
+
+
+def test_several_processes_train_together(here: Path) -> None:
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.name=sample", "trainer.max_epochs=1")
+    subprocess.run([sys.executable, "-m", "mnist_cnn.train", *ddp], check=True, timeout=120)
+    result = json.loads((here / "outputs" / "latest" / "result.json").read_text())
+    assert result["steps"] == 32  # 4,000 images in batches of 64 for each of 2 processes
+    assert result["test/acc"] > 0.6
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['--help']\n"
+    check = "try: command()\nexcept SystemExit: print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True).stdout
+    assert "optimizer: adam, adamw, nadam, rmsprop, sgd" in shown
+    assert shown.splitlines()[-1] == "False"
+
+
+@pytest.mark.full
+def test_an_epoch_of_mnist_is_938_steps_and_reaches_97_percent(mnist_dir: Path, tmp_path: Path) -> None:
+    result = train(config(f"data.dir={mnist_dir}", "trainer=cpu", "trainer.max_epochs=1"), Run(tmp_path))
+    assert (result["dataset"], result["steps"], result["test_images"]) == ("mnist", 938, 10_000)
+    assert result["test/acc"] > 0.97  # 0.980 measured
