@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -16,6 +17,9 @@ from mnist_cnn import sources
 from mnist_cnn.errors import run_command
 from mnist_cnn.runs import Run
 from mnist_cnn.train import CONF, train
+
+torch.set_num_threads(1)  # the tests run in several processes
+os.environ["OMP_NUM_THREADS"] = "1"  # and so do the processes that they start
 
 
 def config(*overrides: str) -> DictConfig:

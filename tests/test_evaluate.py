@@ -20,12 +20,8 @@ def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trai
 def test_a_checkpoint_file_is_as_good_as_its_run(trained: Trained, cli: Callable[..., Answer]) -> None:
     by_run, by_file = cli(evaluate.main, trained.path), cli(evaluate.main, Run(trained.path).last)
     assert by_run == by_file
-    assert (
-        by_run.out
-        == "mnist-sample: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on 1,000 test images\n".format(
-            **trained.result
-        )
-    )
+    line = "mnist-sample: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on 1,000 test images\n"
+    assert by_run.out == line.format(**trained.result)
 
 
 def test_what_cannot_be_evaluated_is_one_line(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:

@@ -34,7 +34,7 @@ def test_the_notebooks_recipe_learns_the_sample(trained: Trained) -> None:
     assert (result["parameters"], result["epochs"], result["steps"]) == (104_202, 5, 5 * 63)
     assert (result["status"], result["dataset"], result["test_images"]) == ("complete", "mnist-sample", 1000)
     assert len(result["seconds_per_epoch"]) == 5
-    assert result["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(result["versions"]["torch"])
 
 
 def test_the_run_directory_holds_what_the_others_read(trained: Trained) -> None:
@@ -88,10 +88,11 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monke
         "checkpoint.every_steps=10",
     )
     uncut = train(cfg, Run(tmp_path / "uncut"))
-    with monkeypatch.context() as patch, pytest.raises(Cut):
+    with monkeypatch.context() as patch:
         patch.setattr("mnist_cnn.checkpoint.SaveLast", CutAfterSave)
         patch.setattr(CutAfterSave, "at_step", step)
-        train(cfg, Run(tmp_path / "cut"))
+        with pytest.raises(Cut):
+            train(cfg, Run(tmp_path / "cut"))
     assert not Run(tmp_path / "cut").result()
     resumed = train(cfg, Run(tmp_path / "cut"))
     assert {**resumed, "seconds_per_epoch": 0} == {**uncut, "seconds_per_epoch": 0}

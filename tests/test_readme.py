@@ -1,0 +1,38 @@
+"""The README tells the truth: its blocks run, in their order, on a machine that reaches no mirror."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BY_CI = [code.strip() for kind, code in BLOCKS if kind == "sh" and "pip install -e" in code]
+
+
+def test_the_two_commands_are_what_ci_runs() -> None:
+    assert len(BY_CI) == 2
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert all(command in lines for command in BY_CI)
+
+
+def test_every_block_runs(tmp_path: Path) -> None:
+    offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody listens there
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **offline, "PATH": path}
+    for name in ("MNIST_CNN_DATA", "MNIST_CNN_MIRROR"):
+        environment.pop(name, None)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    ran = 0
+    for kind, code in BLOCKS:
+        if "pytest" in code:
+            continue  # the one that is running
+        command = ["bash", "-ec", code.replace("pip install -e . && ", "")] if kind == "sh" else ["python", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        ran += 1
+    assert ran == len(BLOCKS) - 2 >= 6
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*/*/result.json"))) == 4
+    assert (tmp_path / "outputs" / "mine" / "result.json").is_file()
