@@ -36,6 +36,29 @@ def mirror(tmp_path: Path, sample: sources.Dataset, monkeypatch: pytest.MonkeyPa
     return folder
 
 
+def test_qmnists_wider_labels_and_longer_test_file_are_read(
+    tmp_path: Path, sample: sources.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = torch.stack([sample.test.labels] + [torch.zeros(1000, dtype=torch.int64)] * 7, dim=1)
+    wide = bytes([0, 0, 12, 2]) + (1000).to_bytes(4, "big") + (8).to_bytes(4, "big")
+    files = {"images": idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
+    resources = {}
+    for part in ("train", "test"):
+        for kind, content in files.items():
+            (tmp_path / f"{part}-{kind}.gz").write_bytes(gzip.compress(content))
+            md5 = hashlib.md5((tmp_path / f"{part}-{kind}.gz").read_bytes()).hexdigest()
+            resources.setdefault(part, []).append((f"http://127.0.0.1:9/{part}-{kind}.gz", md5))
+    monkeypatch.setitem(
+        sources.FAMILY, "qmnist", SimpleNamespace(__name__="QMNIST", mirrors=["unused"], resources=resources)
+    )
+    monkeypatch.setitem(sources.TEST_IMAGES, "qmnist", 900)
+    fetch("qmnist", tmp_path, [tmp_path.as_uri()])
+    qmnist = read("qmnist", tmp_path)
+    assert torch.equal(qmnist.train.labels, sample.test.labels)
+    assert torch.equal(qmnist.test.images, sample.test.images[:900])
+    assert torch.equal(qmnist.test.labels, sample.test.labels[:900])
+
+
 class Site:
     """An http server on this machine; `answer(name)` gives status and body; `asked` lists what was asked for."""
 

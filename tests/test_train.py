@@ -89,7 +89,7 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monke
     )
     uncut = train(cfg, Run(tmp_path / "uncut"))
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_cnn.checkpoint.SaveLast", CutAfterSave)
+        patch.setattr("mnist_cnn.training.SaveLast", CutAfterSave)
         patch.setattr(CutAfterSave, "at_step", step)
         with pytest.raises(Cut):
             train(cfg, Run(tmp_path / "cut"))
@@ -148,7 +148,8 @@ def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> N
 
 
 BAD = {
-    "foo=1": "Could not override 'foo'",
+    "foo=1": "there is no key foo; --help lists all",
+    "data.batchsize=1": "there is no key data.batchsize: did you mean data.batch_size?",
     "optimizer=rmspop": "Available options in 'optimizer': adam",
     "model.padding=foo": "give one of valid, same",
     "model.padding=": "give one of valid, same",
@@ -166,7 +167,7 @@ BAD = {
     "+trainer.foo=1": "foo",
     "checkpoint.every_steps=0": "whole number ≥ 1",
     "seed=-1": "seed=-1",
-    "resume=nowhere": "resume=nowhere",
+    "resume=nowhere": "there is no checkpoint nowhere",
     "data.name=mnist data.dir=/dev/null/x": "cannot be written",
     "data.name=mnist data.dir=empty data.mirrors=[ftp://x/]": "give http, https or file",
     "model.padding=[a": "no viable alternative",
