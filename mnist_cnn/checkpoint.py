@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mnist_cnn.classifier import DigitClassifier
 from mnist_cnn.errors import InputError
+from mnist_cnn.nets import build_net
 from mnist_cnn.runs import checkpoint_file, write_whole
 
 
@@ -45,47 +46,58 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} {_refusal(error)}") from error
-    hyper_parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not (
-        isinstance(hyper_parameters, dict)
-        and isinstance(hyper_parameters.get("model"), dict)
-        and isinstance(checkpoint.get("state_dict"), dict)
-    ):
+    if not isinstance(checkpoint, dict):
+        raise InputError(f"{path} is no checkpoint of a DigitClassifier, but a {type(checkpoint).__name__}")
+    for key in ("hyper_parameters", "state_dict"):
+        if not isinstance(checkpoint.get(key), dict):
+            raise InputError(f"{path} is no checkpoint of a DigitClassifier: it has no {key}")
+    if not isinstance(checkpoint["hyper_parameters"].get("model"), dict):
         raise InputError(f"{path} is no checkpoint of a DigitClassifier: it names no network")
-    return checkpoint  # type: ignore[no-any-return]  # shown to be a dict above
+    return checkpoint
 
 
 def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifier:
     """Build the classifier that a checkpoint read from `path` describes, with its weights."""
+    model = checkpoint["hyper_parameters"]["model"]
     try:
-        classifier = DigitClassifier(checkpoint["hyper_parameters"]["model"])
+        with torch.device("meta"):  # a few bytes may ask for gigabytes: first see whether the weights are there
+            expected = build_net(**model).state_dict()
     except (InputError, TypeError) as error:
         raise InputError(f"{path} describes a network that cannot be built: {error}") from error
-    expected = classifier.net.state_dict()
-    given = {
-        name.removeprefix("net."): value for name, value in checkpoint["state_dict"].items() if name.startswith("net.")
-    }
+    given = {str(name): value for name, value in checkpoint["state_dict"].items()}
+    given = {name.removeprefix("net."): value for name, value in given.items() if name.startswith("net.")}
     for name in [*expected, *given]:
         ours, theirs = _describe(expected.get(name)), _describe(given.get(name))
         if ours != theirs:
             raise InputError(f"{path} does not fit its network: {name} is {theirs} where {ours} is needed")
+    classifier = DigitClassifier(model)
     classifier.net.load_state_dict(given)
     return classifier
+
+
+def dataset_of(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the name of the data set that a checkpoint was trained on, if it says so."""
+    state = checkpoint.get("MNISTDataModule")
+    return str(state["dataset"]) if isinstance(state, dict) and "dataset" in state else None
 
 
 def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None:
     """Raise InputError, naming the first difference, if a checkpoint was not trained with this configuration.
 
-    Another device, and more epochs, are no difference, unless a scheduler has planned the steps.
+    Another accelerator is no difference, nor are more epochs, unless a scheduler has planned the steps.
     """
     checkpoint = read_checkpoint(path)
-    then = {**checkpoint.get("config", {}), "dataset": checkpoint.get("MNISTDataModule", {}).get("dataset")}
-    now = {**config, "dataset": dataset}
-    planned = {"trainer.max_epochs"} if any(key.startswith("scheduler.") for key in now) else set()
-    for key in sorted({*then, *now}):
-        if then.get(key) != now.get(key) and (key in planned or not key.startswith("trainer.")):
+    then, now = checkpoint.get("config"), {**config, "dataset": dataset}
+    if not isinstance(then, dict):
+        raise InputError(f"{path} cannot be resumed: it does not say what it was trained with")
+    then = {**then, "dataset": dataset_of(checkpoint)}
+    for key in sorted({*map(str, then), *now}):
+        before, after = then.get(key), now.get(key)
+        more_epochs = key == "trainer.max_epochs" and isinstance(before, int) and config[key] > before
+        planned = any(other.startswith("scheduler.") for other in now)
+        if before != after and key != "trainer.accelerator" and not (more_epochs and not planned):
             raise InputError(
-                f"{path} cannot be resumed: it was trained with {key}={then.get(key)}, now it is {now.get(key)}: "
+                f"{path} cannot be resumed: it was trained with {key}={before}, now it is {after}: "
                 "give what it was, another hydra.run.dir, or resume=never"
             )
 
@@ -131,7 +143,9 @@ class SaveLast(Checkpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        if self.every_steps and trainer.global_step % self.every_steps == 0:
+        # at the epoch's last batch Lightning would resume behind the epoch's end: the save that follows is the one
+        ends = batch_idx + 1 == trainer.num_training_batches
+        if self.every_steps and trainer.global_step % self.every_steps == 0 and not ends:
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -140,6 +154,10 @@ class SaveLast(Checkpoint):
 
 def _describe(value: object) -> str:
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_nested or value.is_quantized:
+            return f"a tensor of layout {value.layout}"
+        if value.untyped_storage().nbytes() < value.numel() * value.itemsize:
+            return "a tensor without its numbers"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     return "missing" if value is None else type(value).__name__
 

@@ -88,7 +88,7 @@ class DigitClassifier(pl.LightningModule):
 
     def forward(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return logits for images, bytes 0-255 or floats 0-1."""
-        logits: Tensor = self.net(scale(images))
+        logits: Tensor = self.net(scale(images).to(self.dtype))
         return logits
 
     @torch.no_grad()

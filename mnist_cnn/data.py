@@ -100,7 +100,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self,
         dir: str | Path = "data",  # noqa: A002 - the configuration's word
         name: str = "mnist",
-        mirrors: Sequence[str] = (),
+        mirrors: Sequence[str] | str = (),
         fallback: str = "sample",
         val_size: int = 0,
         batch_size: int = 64,
@@ -111,7 +111,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.fallback = one_of("data.fallback", fallback, ("sample", "error"))
         self.batch_size = whole_number("data.batch_size", batch_size, 1, sources.TRAINING_IMAGES[name])
         self.val_size = whole_number("data.val_size", val_size, 0, sources.TRAINING_IMAGES[name] - 1)
-        self.dir, self.mirrors, self.seed = Path(dir), list(mirrors), seed
+        self.dir, self.mirrors, self.seed = Path(dir), sources.checked_mirrors(mirrors), seed
         self.dataset: sources.Dataset | None = None
 
     def prepare_data(self) -> None:

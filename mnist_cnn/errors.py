@@ -1,8 +1,9 @@
-"""The failure that is the user's to mend, the checks that raise it, and how a command reports it.
+"""The failures that are the user's to mend, the checks that raise them, and how a command reports them.
 
-Exit status: 2 for arguments, configuration or files that cannot be used; 130 after Ctrl-C.
+Exit status: 2 for arguments, configuration or files that cannot be used; 1 for a run that failed; 130 after Ctrl-C.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -14,6 +15,10 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class RunError(RuntimeError):
+    """A run failed on its way. The message is one line."""
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
@@ -35,10 +40,10 @@ def whole_number(name: str, value: object, at_least: int, at_most: int | None = 
     raise InputError(f"{name}={value} cannot be used: give a whole number {bounds}")
 
 
-def fail(error: object) -> NoReturn:
-    """End the process with one line on standard error and exit status 2."""
+def fail(error: object, status: int = 2) -> NoReturn:
+    """End the process with one line on standard error."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
@@ -47,5 +52,14 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
         sys.exit(main())
     except InputError as error:
         fail(error)
+    except RunError as error:
+        fail(error, status=1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning makes 1 of it
+            sys.exit(130)
+        raise
+    except BrokenPipeError:  # whoever read our output has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

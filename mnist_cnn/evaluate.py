@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.errors import InputError, run_command
 from mnist_cnn.runs import checkpoint_file, run_of
 
 
@@ -39,7 +39,7 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
     import lightning.pytorch as pl
 
     from mnist_cnn import sources
-    from mnist_cnn.checkpoint import classifier_from, read_checkpoint
+    from mnist_cnn.checkpoint import classifier_from, dataset_of, read_checkpoint
     from mnist_cnn.classifier import plain
     from mnist_cnn.data import MNISTDataModule
     from mnist_cnn.progress import quiet_lightning
@@ -47,9 +47,13 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
     path = checkpoint_file(run_or_file)
     checkpoint = read_checkpoint(path)
     classifier = classifier_from(checkpoint, path)
-    dataset = checkpoint.get("MNISTDataModule", {}).get("dataset", "mnist")
+    dataset = dataset_of(checkpoint) or "mnist"
     name = sources.SAMPLE if dataset == "mnist-sample" else dataset
     data = MNISTDataModule(data_dir or run_of(path).result().get("data_dir", "data"), name, fallback="error")
+    try:
+        data.prepare_data()
+    except InputError as error:
+        raise InputError(f"{error}: give --data-dir") from error
     quiet_lightning()
     trainer = pl.Trainer(
         devices=1,

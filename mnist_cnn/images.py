@@ -77,25 +77,28 @@ def _gray(image: Image.Image) -> NDArray[np.float32]:
     """Grey levels 0-255, upright, at most 512 on the longer side."""
     image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))  # a large JPEG is decoded at a fraction of its size
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.asarray(image).astype(np.float32) / 257)
-    elif image.mode in {"I", "F"}:  # no stated range: 16 bit if beyond 8, fractions if within 1
-        values = np.asarray(image).astype(np.float32)
-        image = Image.fromarray(values * (255 if values.max() <= 1 else 1 if values.max() <= 255 else 1 / 257))
-    elif image.has_transparency_data:
-        image = _on_contrasting_ground(image.convert("RGBA"))
+    if image.mode[0] in "IF":  # more than 8 bits
+        image = Image.fromarray(np.asarray(image).astype(np.float32))
     else:
-        image = image.convert("L")
+        image = image.convert("RGBA" if image.has_transparency_data else "L")
     image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
-    return np.asarray(image).astype(np.float32)
+    if image.mode == "RGBA":
+        image = _on_its_paper(image)
+    gray = np.asarray(image).astype(np.float32)
+    if not np.isfinite(gray).all():
+        raise ValueError("it holds values that are no numbers")
+    if image.mode == "F":  # no stated range: 16 bit if beyond 8, fractions if within 1
+        gray *= 255 if gray.max() <= 1 else 1 if gray.max() <= 255 else 1 / 257
+    return gray
 
 
-def _on_contrasting_ground(image: Image.Image) -> Image.Image:
-    """Lay a partly transparent picture on white, or on black if what it shows is light."""
-    light = np.asarray(image.convert("RGB").convert("L")).astype(np.float32)
-    alpha = np.asarray(image.getchannel("A")).astype(np.float32)
-    ground = "white" if (light * alpha).sum() <= 127.5 * alpha.sum() else "black"
-    return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("L")
+def _on_its_paper(image: Image.Image) -> Image.Image:
+    """Lay a partly transparent picture on the paper that it shows; strokes alone, on what contrasts with them."""
+    light, alpha = (np.asarray(part).astype(np.float32) for part in (image.convert("L"), image.getchannel("A")))
+    shown = light[alpha > 127] if (alpha > 127).any() else np.zeros(1)
+    one_tone = np.ptp(np.quantile(shown, (0.001, 0.999))) < 40
+    ground = np.median(shown) if not one_tone else 255 if np.median(shown) < 128 else 0
+    return Image.fromarray(np.rint(light * alpha / 255 + ground * (1 - alpha / 255)).astype(np.uint8))
 
 
 def _has_mnist_form(gray: NDArray[np.float32]) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class ConvNet(nn.Sequential):
         for number, filters in enumerate(channels, start=1):
             whole_number("a filter count of model.channels", filters, 1, _LARGEST)
             reduced = pooling != "none" and number < len(channels)
-            block = _block(previous, filters, padding, pooling if reduced else "none")
+            block = _block(side, previous, filters, padding, pooling if reduced else "none")
             layers.update((f"{name}{number}", layer) for name, layer in block.items())
             side = _side_after(side, padding, pooling if reduced else "none")
             if side < 1:
@@ -65,7 +66,6 @@ class DenseNet(nn.Sequential):
 
 
 NETS: Final[Mapping[str, type[nn.Sequential]]] = {"conv": ConvNet, "dense": DenseNet}
-_OPTIONS: Final = {"conv": ("padding", "pooling", "channels"), "dense": ("hidden",)}
 
 
 def build_net(name: str = "conv", **options: Any) -> nn.Sequential:
@@ -75,7 +75,7 @@ def build_net(name: str = "conv", **options: Any) -> nn.Sequential:
     """
     one_of("model.name", name, NETS)
     for option in options:
-        one_of(f"an option of model.name={name}", option, _OPTIONS[name])
+        one_of(f"an option of model.name={name}", option, signature(NETS[name]).parameters)
     return NETS[name](**options)
 
 
@@ -85,6 +85,11 @@ def initialise_like_keras(net: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the trainable numbers of a network or a layer."""
+    return sum(weights.numel() for weights in module.parameters())
 
 
 class LayerRow(NamedTuple):
@@ -98,13 +103,12 @@ class LayerRow(NamedTuple):
 
 @torch.no_grad()
 def layer_rows(net: nn.Sequential) -> list[LayerRow]:
-    """List the layers that Keras lists: activations belong to the layer before them."""
+    """List the layers that Keras lists: activations and padding belong to a layer."""
     x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
     for name, layer in net.named_children():
         x = layer(x)
-        if not isinstance(layer, nn.ReLU):
-            parameters = sum(weights.numel() for weights in layer.parameters())
-            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), parameters))
+        if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
+            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
     return rows
 
 
@@ -114,18 +118,19 @@ def layer_table(net: nn.Sequential) -> str:
     lines = [
         f"{f'{row.name} ({row.layer})':24} {' x '.join(map(str, row.shape)):14} {row.parameters:>12,}" for row in rows
     ]
-    total = sum(row.parameters for row in rows)
+    total = count_parameters(net)
     head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
     rule = "-" * len(head)
     size = f"total: {total:,} parameters ({4 * total / 1024:,.2f} KB)"
     return "\n".join([head, rule, *lines, rule, size])
 
 
-def _block(inputs: int, filters: int, padding: str, pooling: str) -> dict[str, nn.Module]:
+def _block(side: int, inputs: int, filters: int, padding: str, pooling: str) -> dict[str, nn.Module]:
     if pooling == "stride":
         block: dict[str, nn.Module] = {}
-        if padding == "same":  # as Keras pads an even side for stride 2: zeros below and to the right alone
-            block["pad"] = nn.ZeroPad2d((0, 1, 0, 1))
+        if padding == "same":  # as Keras pads for stride 2: an even side below and to the right alone
+            before = side % 2
+            block["pad"] = nn.ZeroPad2d((before, 1, before, 1))
         return block | {"conv": nn.Conv2d(inputs, filters, 3, stride=2), "relu": nn.ReLU()}
     convolution = nn.Conv2d(inputs, filters, 3, padding=padding)
     if pooling == "max":
@@ -137,6 +142,6 @@ def _block(inputs: int, filters: int, padding: str, pooling: str) -> dict[str, n
 
 def _side_after(side: int, padding: str, pooling: str) -> int:
     if pooling == "stride":
-        return side // 2 if padding == "same" else (side - 3) // 2 + 1
+        return (side + 1) // 2 if padding == "same" else (side - 3) // 2 + 1
     kept = side if padding == "same" else side - 2
     return kept if pooling == "none" else kept // 2

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 import time
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_cnn.classifier import DigitClassifier, plain
+from mnist_cnn.errors import RunError
 from mnist_cnn.runs import write_whole
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,11 @@ class EpochLog(pl.Callback):
         values = _classifier(pl_module).values("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         seconds = time.monotonic() - self._begin
+        if not math.isfinite(values["train/loss"]):
+            raise RunError(
+                f"the loss is {float(values['train/loss'])} in epoch {trainer.current_epoch + 1}: "
+                "a smaller optimizer.lr may help; the last checkpoint is from before"
+            )
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.rows.append(row | plain(values))
         self.seconds.append(round(seconds, 3))

@@ -17,7 +17,6 @@ from typing import Any
 
 from mnist_cnn.errors import InputError
 
-_BY_HYDRA = {".hydra", "train.log"}
 # What changes where a run reads and writes, not what it computes.
 _NOT_DECISIVE = {"resume", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
 
@@ -82,10 +81,14 @@ class Run:
             return {}
         return result if isinstance(result, dict) else {}
 
-    def open(self) -> None:
-        """Begin: from here on the run is not complete."""
+    def open(self, resume_from: Path | None = None) -> None:
+        """Begin: from here on the run is not complete, and what an earlier one left does not pass for this one's."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / "result.json").unlink(missing_ok=True)
+        if resume_from != self.last:
+            for file in (*self.last.parent.glob("*.ckpt"), self.metrics):
+                if file != resume_from:
+                    file.unlink(missing_ok=True)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json: from here on the run is complete."""
@@ -96,14 +99,16 @@ class Run:
         result = self.result()
         return result.get("status") == "complete" and result.get("config_hash") == config
 
-    def discard_if_empty(self) -> None:
-        """Remove the directory if it holds nothing but what Hydra put there, and the folder of its day."""
-        if {entry.name for entry in self.path.iterdir()} <= _BY_HYDRA:
-            for file in [*self.path.glob(".hydra/*"), *self.path.glob("train.log")]:
-                file.unlink()
-            with suppress(OSError):  # something else stands in it: then it stays
-                for folder in (self.path / ".hydra", self.path, self.path.parent):
-                    folder.rmdir()
+    def discard_if_empty(self, outputs: Path = Path("outputs")) -> None:
+        """Remove the directory if it holds nothing but a log, and the folders under outputs that it leaves empty."""
+        if {entry.name for entry in self.path.iterdir()} <= {"train.log"}:
+            (self.path / "train.log").unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: then it stays
+                for folder in (self.path, *self.path.parents):
+                    if folder != self.path and not folder.is_relative_to(outputs.resolve()):
+                        break
+                    if folder != Path.cwd():
+                        folder.rmdir()
 
     def link_latest(self, outputs: Path = Path("outputs")) -> None:
         """Point outputs/latest to this run, if it stands under outputs."""
@@ -111,10 +116,12 @@ class Run:
         if not self.path.resolve().is_relative_to(outputs):
             return
         temporary = outputs / f".latest.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        with suppress(OSError):  # a file system without symbolic links has no outputs/latest
+        try:
+            temporary.unlink(missing_ok=True)
             temporary.symlink_to(self.path.resolve().relative_to(outputs), target_is_directory=True)
             temporary.replace(outputs / "latest")
+        except OSError:  # no symbolic links here, or a folder of that name: then there is no outputs/latest
+            temporary.unlink(missing_ok=True)
 
 
 def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:

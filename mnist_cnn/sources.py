@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -93,7 +94,10 @@ class _Archive(NamedTuple):
 def is_complete(name: str, directory: Path) -> bool:
     """Whether `directory` holds all files of a data set, verified."""
     folder = _folder(name, directory)
-    return all(archive.intact(folder) for archive in _archives(name))
+    try:
+        return all(archive.intact(folder) for archive in _archives(name))
+    except OSError:  # a folder that may not be entered
+        return False
 
 
 def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
@@ -102,11 +106,9 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
     Files that are there and whole stay; damaged ones are fetched again. Several processes may call this at once.
     Raises Unreachable if no source has a file that verifies, InputError if `directory` cannot be written.
     """
-    for mirror in mirrors:
-        if urlsplit(mirror).scheme not in {"http", "https", "file"}:
-            raise InputError(f"data.mirrors has {mirror}: give http, https or file URLs of the folder with the files")
     folder = _folder(name, directory)
     try:
+        created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):  # the system frees it when its holder dies
             dead: dict[str, str] = {}
@@ -116,9 +118,31 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
                     write_whole(folder / archive.name, content)
                 if not archive.raw_intact(folder):
                     write_whole(archive.raw(folder), gzip.decompress((folder / archive.name).read_bytes()))
+    except Unreachable:
+        if folder in created:
+            with suppress(OSError):  # another process has got further
+                (folder / ".lock").unlink(missing_ok=True)
+                for parent in created:
+                    parent.rmdir()
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"data.dir={directory} cannot be written: {reason}: give a folder that can") from error
+
+
+def checked_mirrors(mirrors: object) -> list[str]:
+    """Return mirrors as a list; one may stand alone. Raises InputError unless all are http, https or file URLs."""
+    listed = [mirrors] if isinstance(mirrors, str) else mirrors
+    if not isinstance(listed, Sequence) or not all(_is_url(mirror) for mirror in listed):
+        raise InputError(f"data.mirrors={mirrors} cannot be used: give http, https or file URLs of folders")
+    return list(listed)
+
+
+def _is_url(mirror: object) -> bool:
+    try:
+        return isinstance(mirror, str) and mirror.isascii() and urlsplit(mirror).scheme in {"http", "https", "file"}
+    except ValueError:
+        return False
 
 
 def read(name: str, directory: Path) -> Dataset:
@@ -181,7 +205,7 @@ def _download(archive: _Archive, mirrors: Sequence[str], dead: dict[str, str]) -
                 content = _get(url)
             except urllib.error.HTTPError as error:
                 reasons.append(f"{url}: {error}")
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 dead[mirror] = str(getattr(error, "reason", error))
             else:
                 if _md5(content) == archive.md5:

@@ -6,7 +6,7 @@ Everything is set in conf/. torch is imported late: --help and unknown keys must
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_cnn.errors import InputError, fail, run_command
-from mnist_cnn.runs import Run, config_hash
+from mnist_cnn.errors import InputError, RunError, fail, run_command
+from mnist_cnn.runs import Run, config_hash, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,11 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
     With resume=auto a run that is complete is not trained again, one that was cut goes on.
     Raises InputError, before anything is written, for what cannot be used.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    if config["resume"] == "auto" and run.is_complete(config_hash(config)):
+    try:
+        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise InputError(str(error)) from error
+    if config.get("resume") == "auto" and run.is_complete(config_hash(config)) and _is_enough(run.result(), config):
         log.info("%s is complete already; resume=never trains it again", run.path)
         return run.result()
     from mnist_cnn.training import assemble
@@ -43,8 +46,10 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
     job = assemble(config, run)
     if job.trainer.world_size > 1 and _in_sweep():  # the processes that Lightning starts would sweep too
         raise InputError("a sweep runs each job on one device: give trainer.devices=1, or start the jobs one by one")
-    if job.trainer.is_global_zero and not _in_sweep():
-        run.link_latest()
+    if job.trainer.is_global_zero:
+        _save_config(cfg, run, overrides)
+        if not _in_sweep():
+            run.link_latest()
     return job.fit_and_test(overrides)
 
 
@@ -54,10 +59,11 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     run = Run(Path(HydraConfig.get().runtime.output_dir).resolve())
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that train together
     try:
-        result = train(cfg, run, HydraConfig.get().overrides.task)
+        result = train(cfg, run, OmegaConf.to_container(HydraConfig.get().overrides.task))  # type: ignore[arg-type]
     except InputError as error:
-        if _in_sweep():
-            raise  # this job failed; the others go on
+        if _in_sweep():  # this job failed; the others go on
+            log.error("error: %s", error)
+            raise RunError(f"{run.path.name}: {error}") from error
         if first:
             run.discard_if_empty()
         fail(error)
@@ -79,8 +85,25 @@ def command() -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
+    except (NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{error.filename} cannot be written: {error.strerror}: give another hydra.run.dir") from error
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _is_enough(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a complete run has the data asked for: the sample may have stood in for MNIST."""
+    asked = config["data"]
+    return result["dataset"] != "mnist-sample" or "sample" in (asked["name"], asked["fallback"])
+
+
+def _save_config(cfg: DictConfig, run: Run, overrides: Sequence[str]) -> None:
+    """Write .hydra/ as Hydra would, but not for a command that was refused."""
+    parts = {"config": cfg, "overrides": OmegaConf.create(list(overrides))}
+    if HydraConfig.initialized():
+        parts["hydra"] = OmegaConf.create({"hydra": HydraConfig.get()})
+    for name, part in parts.items():
+        write_whole(run.path / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part).encode())
 
 
 def _in_sweep() -> bool:

@@ -15,19 +15,24 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
-from mnist_cnn import sources
+from mnist_cnn import __version__, sources
 from mnist_cnn.checkpoint import AtomicCheckpointIO, SaveLast, check_resumable
 from mnist_cnn.classifier import DigitClassifier, plain
 from mnist_cnn.data import MNISTDataModule
 from mnist_cnn.errors import InputError, one_of, whole_number
-from mnist_cnn.nets import layer_table
+from mnist_cnn.nets import count_parameters, layer_table
 from mnist_cnn.optim import build_optimizer, build_scheduler
 from mnist_cnn.progress import EpochLog, quiet_lightning
 from mnist_cnn.runs import Run, checkpoint_file, config_hash, decisive
 
 log = logging.getLogger(__name__)
 
-_PACKAGES = ("mnist_cnn", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
+# What may be asked of Lightning's Trainer: the rest is ours to set, or would cut a run's meaning short.
+_TRAINER_KEYS = (
+    *("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "accumulate_grad_batches"),
+    *("gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "profiler"),
+)
+_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Job:
     def fit_and_test(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
         """Train, test once, and write result.json. Returns what stands in it."""
         if self.trainer.is_global_zero:
-            self.run.open()
+            self.run.open(self.resume_from)
             log.info("%s", self)
         self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
@@ -55,7 +60,7 @@ class Job:
             "dataset": self.dataset.name,
             "overrides": list(overrides),
             "config_hash": config_hash(self.config),
-            "parameters": sum(weights.numel() for weights in self.classifier.net.parameters()),
+            "parameters": count_parameters(self.classifier.net),
             "epochs": len(self.epochs.rows),
             "steps": self.trainer.global_step,
             "seconds_per_epoch": self.epochs.seconds,
@@ -64,7 +69,7 @@ class Job:
             "test_images": len(self.dataset.test.labels),
             "data_dir": str(self.data.dir.resolve()),
             "device": str(self.trainer.strategy.root_device),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+            "versions": {"python": platform.python_version(), "mnist_cnn": __version__, **_versions()},
         }
         if self.trainer.is_global_zero:
             self.run.finish(result)
@@ -83,6 +88,7 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
 
     Raises InputError for what cannot be used.
     """
+    _check_keys(config)
     quiet_lightning()
     seed = whole_number("seed", config["seed"], 0, 2**32 - 1)
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -92,18 +98,27 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
         scheduler=lambda optimizer: build_scheduler(config["scheduler"], optimizer, _steps(data, trainer)),
     )
     build_scheduler(config["scheduler"], build_optimizer(config["optimizer"], classifier.parameters()), steps=100)
-    for key in config["data"]:
-        one_of("the key data.*", key, signature(MNISTDataModule).parameters)
     data = MNISTDataModule(**config["data"] | {"seed": seed})
     epochs = EpochLog(run.metrics if config["logger"]["csv"] else None)
     trainer = _trainer(config, run, epochs)
+    resume_from = _resume_from(config["resume"], run)
     data.prepare_data()
     data.setup()
     assert data.dataset is not None
-    resume_from = _resume_from(config["resume"], run)
     if resume_from is not None:
         check_resumable(resume_from, decisive(config), data.dataset.name)
     return Job(config, run, classifier, data, data.dataset, trainer, epochs, resume_from)
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    for group in ("checkpoint", "data", "logger", "model", "optimizer", "scheduler", "trainer"):
+        if not isinstance(config.get(group), Mapping):
+            raise InputError(f"{group}={config.get(group)} cannot be used: --help lists the choices")
+    if not isinstance(config["data"].get("dir"), str):
+        raise InputError(f"data.dir={config['data'].get('dir')} cannot be used: give a folder")
+    for group, keys in {"data": signature(MNISTDataModule).parameters, "trainer": _TRAINER_KEYS}.items():
+        for key in config[group]:
+            one_of(f"the key {group}.*", key, keys)
 
 
 def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Trainer:
@@ -111,10 +126,11 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Traine
     every_steps, val_size = config["checkpoint"]["every_steps"], config["data"]["val_size"]
     if every_steps is not None:
         whole_number("checkpoint.every_steps", every_steps, 1)
-    callbacks: list[pl.Callback] = [epochs, SaveLast(run.last, every_steps, decisive(config))]
+    callbacks: list[pl.Callback] = [epochs]
     if val_size:
         best = ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)
         callbacks.append(best)
+    callbacks.append(SaveLast(run.last, every_steps, decisive(config)))  # last, to hold what the others count
     loggers = _loggers(config["logger"]["also"], run)
     try:
         return pl.Trainer(
@@ -134,6 +150,10 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Traine
         raise InputError(f"trainer={config['trainer']} cannot be used here: {error}") from error
 
 
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
 def _steps(data: MNISTDataModule, trainer: pl.Trainer) -> int:
     # Not trainer.estimated_stepping_batches: asked while the optimizer is built, it sets the loaders up before
     # a resumed run has told them where to go on (Lightning 2.6).
@@ -149,13 +169,17 @@ def _loggers(also: Mapping[str, Any] | None, run: Run) -> list[Logger]:
     try:
         return [getattr(import_module(module), name)(**options)]
     except ModuleNotFoundError as error:
-        extra = name.lower().removesuffix("logger")
+        extra = name.lower().removesuffix("logger")  # TensorBoardLogger: tensorboard
         raise InputError(f"logger={extra} needs a package more: pip install 'mnist_cnn[{extra}]'") from error
+    except TypeError as error:
+        raise InputError(f"logger={name} cannot be used with {options}: {error}") from error
 
 
-def _resume_from(resume: str, run: Run) -> Path | None:
+def _resume_from(resume: object, run: Run) -> Path | None:
     if resume == "never":
         return None
     if resume == "auto":
         return run.last if run.last.is_file() else None
-    return checkpoint_file(resume)
+    if not isinstance(resume, str):
+        raise InputError(f"resume={resume} cannot be used: give auto, never, or the path of a checkpoint or run")
+    return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run

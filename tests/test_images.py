@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import Trained
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 from mnist_cnn import load_classifier
@@ -76,6 +76,20 @@ def with_specks(sheet: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(dusty)
 
 
+def with_round_corners(sheet: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(sheet).convert("RGBA")
+    alpha = Image.new("L", image.size, 0)
+    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, image.width, image.height), 40, fill=255)
+    image.putalpha(alpha)
+    return image
+
+
+def on_a_transparent_margin(sheet: NDArray[np.uint8]) -> Image.Image:
+    image = Image.new("RGBA", (300, 360))
+    image.paste(Image.fromarray(sheet).convert("RGBA"), (50, 50))
+    return image
+
+
 VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
     "light on dark": lambda sheet: ImageOps.invert(Image.fromarray(sheet)),
     "colour": lambda sheet: Image.fromarray(sheet).convert("RGB"),
@@ -86,6 +100,8 @@ VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
     "transparent, light strokes": lambda sheet: Image.merge(
         "RGBA", [Image.new("L", sheet.shape[::-1], 255)] * 3 + [ImageOps.invert(Image.fromarray(sheet))]
     ),
+    "transparent corners": with_round_corners,
+    "transparent margin": on_a_transparent_margin,
     "large": lambda sheet: Image.fromarray(sheet).resize((2000, 2600)),
     "faint": lambda sheet: Image.fromarray((180 + sheet / 6).astype(np.uint8)),
     "lit from one side": lit_from_one_side,
@@ -143,6 +159,11 @@ def test_a_file_that_is_no_picture_is_said(content: bytes | None, message: str, 
         (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(InputError, match=f"bad.png {message}"):
         read_picture(tmp_path / "bad.png")
+
+
+def test_values_that_are_no_numbers_are_said(read: Callable[..., torch.Tensor]) -> None:
+    with pytest.raises(InputError, match="values that are no numbers"):
+        read(Image.fromarray(np.full((30, 30), np.nan, dtype=np.float32)), "nan.tiff")
 
 
 def test_a_truncated_picture_is_said(sample: Dataset, tmp_path: Path) -> None:

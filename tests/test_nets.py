@@ -69,6 +69,8 @@ def test_same_padding_with_stride_pads_as_tensorflow_does() -> None:
     expected = F.conv2d(F.pad(x, (0, 1, 0, 1)), net.conv1.weight, net.conv1.bias, stride=2)
     assert torch.equal(net.conv1(net.pad1(x)), expected)
     assert layer_rows(net)[-2].shape == (6272,)
+    assert ConvNet("same", "stride", [4] * 4)(x).shape == (1, 10)  # 28, 14, 7, 4: an odd side too
+    assert layer_rows(ConvNet("same", "stride", [4] * 4))[-2].shape == (4 * 4 * 4,)
 
 
 def test_kernels_are_glorot_uniform_and_biases_zero() -> None:

@@ -50,22 +50,45 @@ def test_a_result_that_is_none_is_no_result(content: str, tmp_path: Path) -> Non
 
 
 def hydra_started(path: Path) -> Run:
-    (path / ".hydra").mkdir(parents=True)
-    (path / ".hydra" / "config.yaml").touch()
+    path.mkdir(parents=True)
     (path / "train.log").touch()
     return Run(path)
 
 
-def test_an_empty_run_is_discarded_with_the_folder_of_its_day(tmp_path: Path) -> None:
-    hydra_started(tmp_path / "outputs" / "2026-01-01" / "12-00-00").discard_if_empty()
-    assert list((tmp_path / "outputs").iterdir()) == []
+def test_an_empty_run_is_discarded_with_the_folders_under_outputs(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    hydra_started(outputs / "2026-01-01" / "12-00-00").discard_if_empty(outputs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, mine = tmp_path / "outputs", tmp_path / "mine"
+    hydra_started(mine / "run").discard_if_empty(outputs)
+    assert list(tmp_path.iterdir()) == [mine]
+    monkeypatch.chdir(mine)
+    (mine / "train.log").touch()
+    Run(mine).discard_if_empty(outputs)
+    assert mine.is_dir()
 
 
 def test_a_run_with_anything_of_value_is_not_discarded(tmp_path: Path) -> None:
     run = hydra_started(tmp_path / "run")
     (run.path / "notes.txt").touch()
     run.discard_if_empty()
-    assert (run.path / ".hydra" / "config.yaml").exists()
+    assert (run.path / "train.log").exists()
+
+
+def test_a_run_begun_afresh_keeps_nothing_of_the_one_before(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    files = [run.last, run.last.with_name("best.ckpt"), run.metrics, run.path / "result.json"]
+    for file in files:
+        write_whole(file, b"{}")
+    run.open(resume_from=run.last)
+    assert [file.exists() for file in files] == [True, True, True, False]
+    run.open(resume_from=files[1])
+    assert [file.exists() for file in files] == [False, True, False, False]
+    run.open()
+    assert not any(file.exists() for file in files)
 
 
 def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
@@ -78,6 +101,7 @@ def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
     assert (outputs / "latest").resolve() == outputs / "day" / "b"
     assert not Path((outputs / "latest").readlink()).is_absolute()  # outputs may be moved
     Run(outputs / "latest").link_latest(outputs)  # resumed by that name
+    assert {entry.name for entry in outputs.iterdir()} == {"day", "latest"}
     assert (outputs / "latest").resolve() == outputs / "day" / "b"
 
 

@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from mnist_cnn import sources
 from mnist_cnn.errors import InputError
-from mnist_cnn.sources import Unreachable, fetch, hold_out, is_complete, read
+from mnist_cnn.sources import Unreachable, checked_mirrors, fetch, hold_out, is_complete, read
 
 FILES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
@@ -171,7 +171,7 @@ def test_a_mirror_that_fails_is_passed_over(
     with pytest.raises(Unreachable, match="train-images-idx3-ubyte.gz could not be fetched"):
         fetch("mnist", tmp_path, [url])
     assert not is_complete("mnist", tmp_path)
-    assert not list((tmp_path / "MNIST" / "raw").glob("*ubyte*"))
+    assert not (tmp_path / "MNIST").exists()
     fetch("mnist", tmp_path, [url, mirror.as_uri()])
     assert is_complete("mnist", tmp_path)
 
@@ -187,16 +187,30 @@ def test_a_server_that_never_answers_is_given_up(
     forever.set()
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "/data/mnist", "mnist"])
-def test_a_mirror_must_be_a_url_of_a_known_kind(url: str, mirror: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mirrors", ["ftp://127.0.0.1/", "mnist", ["/data/mnist"], ["http://[x/"], ["http://ü/"], None, [1]]
+)
+def test_mirrors_must_be_urls_of_a_known_kind(mirrors: object) -> None:
     with pytest.raises(InputError, match="give http, https or file URLs"):
-        fetch("mnist", tmp_path, [url])
+        checked_mirrors(mirrors)
+
+
+def test_one_mirror_may_stand_alone() -> None:
+    assert checked_mirrors("file:///data/") == checked_mirrors(["file:///data/"]) == ["file:///data/"]
+
+
+def test_what_cannot_be_fetched_leaves_no_folders(tmp_path: Path, mirror: Path) -> None:
+    with pytest.raises(Unreachable):
+        fetch("mnist", tmp_path / "new" / "data", ["http://127.0.0.1:9/"])
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(mirror: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match=r"data\.dir=.*file cannot be written"):
-        fetch("mnist", tmp_path / "file", [mirror.as_uri()])
+    for folder in (tmp_path / "file", tmp_path / ("long" * 100)):
+        assert not is_complete("mnist", folder)
+        with pytest.raises(InputError, match=r"data\.dir=.* cannot be written"):
+            fetch("mnist", folder, [mirror.as_uri()])
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "qmnist"])

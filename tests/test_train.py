@@ -11,7 +11,10 @@ import pytest
 import torch
 from conftest import Answer, Trained, config, one_line
 
+from mnist_cnn import sources
 from mnist_cnn.checkpoint import SaveLast, read_checkpoint
+from mnist_cnn.errors import InputError
+from mnist_cnn.evaluate import evaluate
 from mnist_cnn.runs import Run
 from mnist_cnn.train import command, train
 
@@ -39,6 +42,9 @@ def test_the_notebooks_recipe_learns_the_sample(trained: Trained) -> None:
 
 def test_the_run_directory_holds_what_the_others_read(trained: Trained) -> None:
     assert files(trained.path) == [
+        Path(".hydra"),
+        Path(".hydra/config.yaml"),
+        Path(".hydra/overrides.yaml"),
         Path("checkpoints"),
         Path("checkpoints/last.ckpt"),
         Path("metrics.csv"),
@@ -65,8 +71,8 @@ class Cut(Exception):
     pass
 
 
-class CutAfterSave(SaveLast):
-    """Ends the run once a checkpoint of that step was written."""
+class CutAfter(SaveLast):
+    """Ends the run after that step."""
 
     at_step = 0
 
@@ -76,7 +82,7 @@ class CutAfterSave(SaveLast):
             raise Cut
 
 
-@pytest.mark.parametrize("step", [23, 55, 60])
+@pytest.mark.parametrize("step", [23, 55, 58, 66])  # 22 and 66: saved within an epoch; 55: at its last batch, its end
 def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(
         "data.name=sample",
@@ -85,20 +91,23 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monke
         "trainer.max_epochs=2",
         "optimizer=adam",
         "scheduler=onecycle",
-        "checkpoint.every_steps=10",
+        "checkpoint.every_steps=11",
     )
     uncut = train(cfg, Run(tmp_path / "uncut"))
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_cnn.training.SaveLast", CutAfterSave)
-        patch.setattr(CutAfterSave, "at_step", step)
+        patch.setattr("mnist_cnn.training.SaveLast", CutAfter)
+        patch.setattr(CutAfter, "at_step", step)
         with pytest.raises(Cut):
             train(cfg, Run(tmp_path / "cut"))
     assert not Run(tmp_path / "cut").result()
     resumed = train(cfg, Run(tmp_path / "cut"))
     assert {**resumed, "seconds_per_epoch": 0} == {**uncut, "seconds_per_epoch": 0}
     assert (tmp_path / "cut" / "metrics.csv").read_bytes() == (tmp_path / "uncut" / "metrics.csv").read_bytes()
-    ours, theirs = (read_checkpoint(Run(tmp_path / name).last)["state_dict"] for name in ("cut", "uncut"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for file in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (
+            read_checkpoint(tmp_path / name / "checkpoints" / file)["state_dict"] for name in ("cut", "uncut")
+        )
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
@@ -111,6 +120,44 @@ def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
     result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
     assert {"val/loss", "val/acc"} <= set(result)
+
+
+def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
+    result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
+    (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if "monitor" in name)
+    assert float(state["best_model_score"]) == pytest.approx(result["val/acc"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_result(here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, *QUICK, "optimizer=sgd", "optimizer.lr=1e9")
+    assert answer.status == 1
+    assert "the loss is nan in epoch 1: a smaller optimizer.lr may help" in answer.err.splitlines()[-1]
+    assert not (here / "outputs" / "latest" / "result.json").exists()
+
+
+def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise sources.Unreachable("no network")
+
+    monkeypatch.setattr(sources, "fetch", unreachable)
+    cfg = config("trainer=cpu", "trainer.max_epochs=1", f"data.dir={tmp_path}")
+    assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
+    assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
+    cfg.data.fallback = "error"
+    with pytest.raises(InputError, match="no network"):
+        train(cfg, Run(tmp_path / "run"))
+
+
+def test_precision_may_be_chosen(tmp_path: Path) -> None:
+    assert train(config(*QUICK, "+trainer.precision=64-true"), Run(tmp_path))["test/acc"] > 0.85
+
+
+def test_the_latest_run_can_be_resumed_in_a_new_directory(here: Path, cli: Callable[..., Answer]) -> None:
+    assert cli(command, *QUICK).status == 0
+    more = cli(command, *QUICK[:2], "trainer.max_epochs=2", "resume=outputs/latest", "hydra.run.dir=outputs/more")
+    assert more.status == 0
+    assert "epoch 2/2" in more.out
+    assert "epoch 1/2" not in more.out
 
 
 def test_without_a_logger_there_is_no_metrics_csv(tmp_path: Path) -> None:
@@ -142,8 +189,9 @@ def test_a_sweep_makes_a_run_directory_per_job(here: Path, cli: Callable[..., An
 
 def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> None:
     answer = cli(command, "-m", "model.padding=foo,valid", *QUICK)
-    assert answer.status == 2
-    assert "error: model.padding=foo is not known" in answer.err
+    assert answer.status == 1
+    assert "model.padding=foo is not known" in answer.err.splitlines()[-1]
+    assert "model.padding=foo is not known" in next(here.glob("outputs/sweeps/*/*/*foo*/train.log")).read_text()
     assert len(list(here.glob("outputs/sweeps/*/*/*/result.json"))) == 1
 
 
@@ -167,21 +215,30 @@ BAD = {
     "+trainer.foo=1": "foo",
     "checkpoint.every_steps=0": "whole number ≥ 1",
     "seed=-1": "seed=-1",
-    "resume=nowhere": "there is no checkpoint nowhere",
+    "resume=null": "resume=None cannot be used",
+    "resume=nowhere": "there is no checkpoint ",
     "data.name=mnist data.dir=/dev/null/x": "cannot be written",
     "data.name=mnist data.dir=empty data.mirrors=[ftp://x/]": "give http, https or file",
+    "data.name=mnist data.dir=null": "data.dir=None cannot be used",
+    "data.name=mnist data.dir=empty data.fallback=error": "could not be fetched",
+    "+trainer.max_stepz=3": "the key trainer.*=max_stepz is not known",
+    "checkpoint=null": "checkpoint=None cannot be used",
+    "optimizer.lr=${nope}": "nope",
+    "hydra.run.dir=/dev/null/run": "/dev/null/run cannot be written",
     "model.padding=[a": "no viable alternative",
 }
 
 
 @pytest.mark.parametrize("overrides", BAD)
 def test_bad_input_is_one_line_status_2_and_nothing_written(
-    overrides: str, here: Path, cli: Callable[..., Answer]
+    overrides: str, here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     answer = cli(command, *QUICK, *overrides.split())
     assert answer.status == 2
     assert BAD[overrides] in one_line(answer.err)
-    assert not list(here.glob("outputs/*"))
+    assert not list(here.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -204,7 +261,9 @@ def test_several_processes_train_together(here: Path) -> None:
     subprocess.run([sys.executable, "-m", "mnist_cnn.train", *ddp], check=True, timeout=120)
     result = json.loads((here / "outputs" / "latest" / "result.json").read_text())
     assert result["steps"] == 32  # 4,000 images in batches of 64 for each of 2 processes
-    assert result["test/acc"] > 0.6
+    alone = evaluate(here / "outputs" / "latest")  # the processes' shares of the test, and of the metrics, add up
+    assert result["test/acc"] == alone["test/acc"] > 0.6
+    assert result["test/loss"] == pytest.approx(alone["test/loss"], rel=1e-5)
 
 
 def test_help_does_not_wait_for_torch() -> None:
