@@ -104,7 +104,7 @@ def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int
 
 def _build(group: str, options: Mapping[str, Any], argument: object) -> object:
     arguments = dict(options)
-    target = str(arguments.pop("_target_"))
+    target = str(arguments.pop("_target_", None))
     module, _, name = target.rpartition(".")
     try:
         return getattr(import_module(module), name)(argument, **arguments)

@@ -94,7 +94,7 @@ def command() -> None:
 def _is_enough(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Whether a complete run has the data asked for: the sample may have stood in for MNIST."""
     asked = config["data"]
-    return result["dataset"] != "mnist-sample" or "sample" in (asked["name"], asked["fallback"])
+    return result["dataset"] != "mnist-sample" or "sample" in (asked.get("name"), asked.get("fallback"))
 
 
 def _save_config(cfg: DictConfig, run: Run, overrides: Sequence[str]) -> None:

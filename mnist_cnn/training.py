@@ -69,7 +69,8 @@ class Job:
             "test_images": len(self.dataset.test.labels),
             "data_dir": str(self.data.dir.resolve()),
             "device": str(self.trainer.strategy.root_device),
-            "versions": {"python": platform.python_version(), "mnist_cnn": __version__, **_versions()},
+            "versions": {"python": platform.python_version(), "mnist_cnn": __version__}
+            | {name: version(name) for name in _PACKAGES},
         }
         if self.trainer.is_global_zero:
             self.run.finish(result)
@@ -90,7 +91,7 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     """
     _check_keys(config)
     quiet_lightning()
-    seed = whole_number("seed", config["seed"], 0, 2**32 - 1)
+    seed = whole_number("seed", config.get("seed"), 0, 2**32 - 1)
     pl.seed_everything(seed, workers=True, verbose=False)
     classifier = DigitClassifier(
         config["model"],
@@ -99,9 +100,9 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     )
     build_scheduler(config["scheduler"], build_optimizer(config["optimizer"], classifier.parameters()), steps=100)
     data = MNISTDataModule(**config["data"] | {"seed": seed})
-    epochs = EpochLog(run.metrics if config["logger"]["csv"] else None)
+    epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)
     trainer = _trainer(config, run, epochs)
-    resume_from = _resume_from(config["resume"], run)
+    resume_from = _resume_from(config.get("resume"), run)
     data.prepare_data()
     data.setup()
     assert data.dataset is not None
@@ -122,8 +123,8 @@ def _check_keys(config: Mapping[str, Any]) -> None:
 
 
 def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Trainer:
-    whole_number("trainer.max_epochs", config["trainer"]["max_epochs"], 1)
-    every_steps, val_size = config["checkpoint"]["every_steps"], config["data"]["val_size"]
+    whole_number("trainer.max_epochs", config["trainer"].get("max_epochs"), 1)
+    every_steps, val_size = config["checkpoint"].get("every_steps"), config["data"].get("val_size", 0)
     if every_steps is not None:
         whole_number("checkpoint.every_steps", every_steps, 1)
     callbacks: list[pl.Callback] = [epochs]
@@ -131,7 +132,7 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Traine
         best = ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)
         callbacks.append(best)
     callbacks.append(SaveLast(run.last, every_steps, decisive(config)))  # last, to hold what the others count
-    loggers = _loggers(config["logger"]["also"], run)
+    loggers = _loggers(config["logger"].get("also"), run)
     try:
         return pl.Trainer(
             **config["trainer"],
@@ -148,10 +149,6 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Traine
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer={config['trainer']} cannot be used here: {error}") from error
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _PACKAGES}
 
 
 def _steps(data: MNISTDataModule, trainer: pl.Trainer) -> int:
