@@ -35,7 +35,10 @@ def as_batch(images: ArrayLike | Tensor) -> UInt8[Tensor, "n 1 28 28"] | Float[T
     Takes shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floating point in 0-1.
     Raises InputError for any other.
     """
-    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    array = images if isinstance(images, Tensor) else np.array(images)
+    if not isinstance(array, Tensor) and array.dtype.kind not in "biuf":
+        raise InputError(f"{type(images).__name__} holds no images: give an array or a tensor, or read_picture(path)")
+    batch = array if isinstance(array, Tensor) else torch.from_numpy(array)
     if batch.dtype != torch.uint8 and not batch.is_floating_point():
         raise InputError(f"images of {batch.dtype} cannot be used: give uint8 (0 to 255) or floats (0 to 1)")
     if batch.is_floating_point() and batch.numel() and not (batch.min() >= 0 and batch.max() <= 1):
@@ -43,6 +46,8 @@ def as_batch(images: ArrayLike | Tensor) -> UInt8[Tensor, "n 1 28 28"] | Float[T
             f"float images must lie in 0 to 1, these lie in {batch.min():g} to {batch.max():g}: divide by 255?"
         )
     shape = tuple(batch.shape)
+    if shape[1:] == (SIDE, SIDE, 1):
+        raise InputError(f"images of shape {shape} have Keras's last axis: give images[..., 0]")
     if shape[-2:] != (SIDE, SIDE) or batch.ndim > 4 or (batch.ndim == 4 and shape[1] != 1):
         raise InputError(f"images of shape {shape} cannot be used: give (28, 28), (n, 28, 28) or (n, 1, 28, 28)")
     return batch.reshape(-1, 1, SIDE, SIDE)
@@ -68,6 +73,8 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     if _has_mnist_form(gray):
         return torch.from_numpy(gray.astype(np.uint8))
     ink = _ink(gray)
+    if ink is not None:
+        ink = _ink_on_page(gray, ink)
     if ink is None:
         raise InputError(f"{path} is blank: there is nothing that stands out from its background")
     return torch.from_numpy(_into_box(_main_strokes(ink)))
@@ -129,6 +136,17 @@ def _ink(gray: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return clean
 
 
+def _ink_on_page(gray: NDArray[np.float32], ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """If the ink is a sheet on a table, a filled box, look again within it; a digit fills no box."""
+    rows, columns = ndimage.find_objects((ink > 0.5).astype(np.uint8))[0]
+    page, margin = ink[rows, columns], 0.03 * min(ink.shape)
+    if (page > 0.5).mean() > 0.7 and page.size > 0.3 * ink.size and min(page.shape) > 4 * margin:
+        inner = tuple(slice(round(part.start + margin), round(part.stop - margin)) for part in (rows, columns))
+        on_page = _ink(gray[inner])
+        return ink if on_page is None else on_page
+    return ink
+
+
 def _without_background(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """Subtract the paper: a plane, for light that falls from one side, through most of the frame's pixels.
 
@@ -141,7 +159,7 @@ def _without_background(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32],
     on_frame[frame:-frame, frame:-frame] = False
     columns = np.stack([np.ones_like(gray), x, y], axis=-1)
     distance = np.abs(gray - np.median(gray[on_frame]))
-    paper = on_frame & (distance <= np.quantile(distance[on_frame], 0.75))  # the digit may touch the frame
+    paper = on_frame & (distance <= np.median(distance[on_frame]))  # digit or table may fill part of it
     plane, *_ = np.linalg.lstsq(columns[paper], gray[paper], rcond=None)
     difference = gray - columns @ plane
     return difference, float(1.4826 * np.median(np.abs(difference[paper])))
@@ -159,10 +177,14 @@ def _otsu(values: NDArray[np.float32]) -> float:
 
 
 def _main_strokes(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Crop to the strokes, without specks: what holds less than a twenty-fifth of the largest stroke's ink."""
+    """Crop to the strokes: without the table's edge, and specks of a twenty-fifth of the largest stroke's ink."""
     strokes, count = ndimage.label(ink > 0, structure=np.ones((3, 3)))
     amount = ndimage.sum_labels(ink, strokes, range(count + 1))
     amount[0] = 0
+    for side in (strokes[0], strokes[-1], strokes[:, 0], strokes[:, -1]):
+        along = np.bincount(side, minlength=count + 1) > 0.6 * len(side)  # no digit lies along most of a side
+        if amount[~along].any():
+            amount[along] = 0
     ink = np.where((amount >= amount.max() / 25)[strokes], ink, np.float32(0))
     rows, columns = ndimage.find_objects((ink > 0).astype(np.uint8))[0]
     cropped: NDArray[np.float32] = ink[rows, columns]

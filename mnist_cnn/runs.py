@@ -133,7 +133,7 @@ def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         path = Run(path).last
     if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}: give a run directory (outputs/latest) or a .ckpt file")
+        raise InputError(f"there is no checkpoint {path}: give a .ckpt file, or a run directory after its first epoch")
     return path
 
 

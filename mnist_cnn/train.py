@@ -67,9 +67,14 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         if first:
             run.discard_if_empty()
         fail(error)
+    except (KeyboardInterrupt, SystemExit):  # Lightning ends the process on Ctrl-C
+        if first and run.last.is_file():
+            log.info(f"stopped; to go on: the same command with hydra.run.dir={os.path.relpath(run.path)}")
+        raise
     if first:
+        validation = f"val/acc {result['val/acc']:.4f}  " if "val/acc" in result else ""
         log.info(
-            f"{result['dataset']}: test/acc {result['test/acc']:.4f}  test/loss {result['test/loss']:.4f}  "
+            f"{result['dataset']}: {validation}test/acc {result['test/acc']:.4f}  test/loss {result['test/loss']:.4f}  "
             f"on {result['test_images']:,} test images  {os.path.relpath(run.path)}"
         )
     return result
@@ -85,7 +90,7 @@ def command() -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
-    except (NotADirectoryError, PermissionError) as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}: give another hydra.run.dir") from error
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
@@ -119,6 +124,8 @@ def _explain(error: Exception) -> str:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         defaults: dict[str, Any] = OmegaConf.to_container(hydra.compose("train"))  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
+    if unknown[1] in nested:
+        return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
     close = get_close_matches(unknown[1], [*defaults, *nested], n=1)
     return f"there is no key {unknown[1]}" + (f": did you mean {close[0]}?" if close else "; --help lists all")
 

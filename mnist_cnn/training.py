@@ -81,7 +81,9 @@ class Job:
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
         resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
         images = f"{self.dataset.name}: {len(self.data.train.labels):,} training images{held_out}"
-        return f"{layer_table(self.classifier.net)}\n{images}, on {self.trainer.strategy.root_device}{resumed}"
+        world, where = self.trainer.world_size, self.trainer.strategy.root_device
+        processes = f" in {world} processes, batches of {world} x {self.data.batch_size}" if world > 1 else ""
+        return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
 
 
 def assemble(config: Mapping[str, Any], run: Run) -> Job:

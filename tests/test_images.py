@@ -90,6 +90,22 @@ def on_a_transparent_margin(sheet: NDArray[np.uint8]) -> Image.Image:
     return image
 
 
+def on_a_table(sheet: NDArray[np.uint8]) -> Image.Image:
+    table = Image.new("L", (300, 360), 60)
+    table.paste(Image.fromarray(sheet), (50, 50))
+    return table
+
+
+def with_a_dark_edge(sheet: NDArray[np.uint8]) -> Image.Image:
+    scan = sheet.copy()
+    scan[:, :8] = scan[-8:] = 20
+    return Image.fromarray(scan)
+
+
+def in_a_frame(sheet: NDArray[np.uint8]) -> Image.Image:
+    return ImageOps.expand(Image.fromarray(sheet), 4, fill=0)
+
+
 VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
     "light on dark": lambda sheet: ImageOps.invert(Image.fromarray(sheet)),
     "colour": lambda sheet: Image.fromarray(sheet).convert("RGB"),
@@ -106,6 +122,9 @@ VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
     "faint": lambda sheet: Image.fromarray((180 + sheet / 6).astype(np.uint8)),
     "lit from one side": lit_from_one_side,
     "with specks": with_specks,
+    "on a table": on_a_table,
+    "with a dark edge": with_a_dark_edge,
+    "in a frame": in_a_frame,
 }
 
 
@@ -208,8 +227,10 @@ def test_bytes_become_fractions_and_fractions_stay() -> None:
         (np.zeros((28, 28), dtype=np.int64), "int64 cannot be used: give uint8"),
         (np.full((28, 28), 255.0), "divide by 255"),
         (np.full((28, 28), np.nan), "must lie in 0 to 1"),
+        (np.zeros((2, 28, 28, 1), dtype=np.uint8), r"give images\[\.\.\., 0\]"),
+        (np.array(["a.png"]), "holds no images"),
         (np.zeros((28, 27), dtype=np.uint8), r"shape \(28, 27\)"),
-        (np.zeros((2, 28, 28, 1), dtype=np.uint8), r"give \(28, 28\), \(n, 28, 28\)"),
+        (np.zeros((2, 28, 28, 2), dtype=np.uint8), r"give \(28, 28\), \(n, 28, 28\)"),
         (np.zeros((2, 3, 28, 28), dtype=np.uint8), r"shape \(2, 3, 28, 28\)"),
         (np.zeros((), dtype=np.uint8), r"shape \(\)"),
     ],

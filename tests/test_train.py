@@ -198,6 +198,7 @@ def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> N
 BAD = {
     "foo=1": "there is no key foo; --help lists all",
     "data.batchsize=1": "there is no key data.batchsize: did you mean data.batch_size?",
+    "optimizer=sgd optimizer.rho=0.9": "there is no key optimizer.rho with this choice of optimizer",
     "optimizer=rmspop": "Available options in 'optimizer': adam",
     "model.padding=foo": "give one of valid, same",
     "model.padding=": "give one of valid, same",
