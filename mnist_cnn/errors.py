@@ -49,10 +49,11 @@ def fail(error: object, status: int = 2) -> NoReturn:
 def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run a command's main function and end the process with its exit status.
 
-    Threads that wait for each other sleep instead of spinning: two trainings at once on 2 cores took 33 ms a step
-    rather than 690, one alone 17 either way (n = 126 steps each). Read when torch is first imported.
+    GNU OpenMP's threads are told to spin but briefly before they sleep, which torch reads when it is first imported.
+    Otherwise two trainings at once on 2 cores spin for each other: an epoch of the sample took 44 s rather than 2.5
+    (n = 2 and 16); one alone takes a tenth longer for it (median of 2 x 8: 1.3 s rather than 1.15).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         sys.exit(main())
     except InputError as error:
