@@ -79,6 +79,12 @@ def build_net(name: str = "conv", **options: Any) -> nn.Sequential:
     return NETS[name](**options)
 
 
+def outline_net(name: str = "conv", **options: Any) -> nn.Sequential:
+    """Build a network without memory for its weights, as a file asks for it: a few bytes may ask for gigabytes."""
+    with torch.device("meta"):
+        return build_net(name, **options)
+
+
 def initialise_like_keras(net: nn.Module) -> None:
     """Draw kernels from Glorot's uniform distribution (Glorot and Bengio 2010), set biases to zero."""
     for layer in net.modules():

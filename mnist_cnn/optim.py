@@ -1,6 +1,6 @@
-"""KerasRMSprop, which torch.optim lacks, and optimizers and schedulers built from a configuration."""
+"""Keras's RMSprop and Adam, which torch.optim lacks, and optimizers and schedulers built from a configuration."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
@@ -80,6 +80,33 @@ class KerasRMSprop(Optimizer):
             if name not in self.state[weight]:
                 self.state[weight][name] = torch.zeros_like(weight)
         return [self.state[weight][name] for weight in weights]
+
+
+class KerasAdam(torch.optim.Adam):
+    """Adam as Keras 3 computes it (keras/src/optimizers/adam.py), with Keras's defaults; AdamW with `weight_decay`.
+
+    w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon): the "epsilon hat" of Kingma and Ba (2015),
+    section 2. torch adds epsilon after it has corrected v: at the first step Keras's weighs 32 times as much.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, (betas[0], betas[1]), epsilon, weight_decay, decoupled_weight_decay=True)
+        for group in self.param_groups:
+            group |= {"epsilon": epsilon, "steps": 0}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step of torch's Adam with the epsilon that makes it Keras's."""
+        for group in self.param_groups:
+            group["steps"] += 1
+            group["eps"] = group["epsilon"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5
+        return super().step(closure)
 
 
 def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:

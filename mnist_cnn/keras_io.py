@@ -1,0 +1,104 @@
+"""Weights from Keras and to Keras: `python -m mnist_cnn.keras_io import FILE OUT.ckpt`, `... export RUN OUT.keras`.
+
+`import` takes .keras, .weights.h5 and the older .h5, and writes a checkpoint that every other command takes.
+`export` takes a run or a checkpoint, and writes .keras for load_model or .weights.h5 for load_weights.
+"""
+
+import argparse
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_cnn.errors import InputError, run_command
+from mnist_cnn.runs import write_whole
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, convert, and print a line."""
+    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.keras_io", description="Weights from and to Keras.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
+    reading = commands.add_parser("import", help="write a Keras file's weights as a checkpoint")
+    reading.add_argument("source", metavar="FILE", help="a .keras, .weights.h5 or .h5 file")
+    reading.add_argument("out", metavar="OUT.ckpt", type=Path)
+    writing = commands.add_parser("export", help="write a run's weights for Keras")
+    writing.add_argument("source", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
+    writing.add_argument("out", metavar="OUT.keras|OUT.weights.h5", type=Path)
+    for command in (reading, writing):
+        command.add_argument("--force", action="store_true", help="overwrite what is there")
+    options = parser.parse_args(arguments)
+    convert = import_keras if options.command == "import" else export_keras
+    print(f"{options.out}: {convert(options.source, options.out, options.force)}")
+
+
+def import_keras(source: str | Path, out: Path, force: bool = False) -> str:
+    """Write a Keras file's weights as a checkpoint. Returns a line that says what they are.
+
+    Raises InputError if the file holds no network of ours, or `out` is there already or cannot be written.
+    """
+    _check_destination(out, (".ckpt",), force)
+    import torch
+    from lightning import __version__ as lightning_version
+
+    from mnist_cnn import keras_files, keras_nets
+    from mnist_cnn.classifier import DigitClassifier
+
+    file = keras_files.read(Path(source))
+    try:
+        model = keras_nets.model_of(file)
+        weights = keras_nets.to_torch(model, file.weights)
+    except InputError as error:
+        raise InputError(f"{source} cannot be imported: {error}") from error
+    classifier = DigitClassifier(model)
+    classifier.net.load_state_dict(weights)
+    content = io.BytesIO()
+    checkpoint = {
+        "state_dict": classifier.state_dict(),
+        "hyper_parameters": dict(classifier.hparams),
+        "pytorch-lightning_version": lightning_version,
+    }
+    torch.save(checkpoint, content)
+    _write(out, content.getvalue())
+    converted = file.dtypes - {"float32"}
+    return _describe(model) + (f"; converted from {', '.join(sorted(converted))} to float32" if converted else "")
+
+
+def export_keras(source: str | Path, out: Path, force: bool = False) -> str:
+    """Write the weights of a run or a checkpoint for Keras. Returns a line that says what they are.
+
+    Raises InputError if there is no sound checkpoint, or `out` is there already or cannot be written.
+    """
+    _check_destination(out, (".keras", ".weights.h5"), force)
+    from mnist_cnn import keras_files, keras_nets
+    from mnist_cnn.checkpoint import load_classifier
+
+    classifier = load_classifier(source)
+    model: dict[str, Any] = classifier.hparams["model"]
+    weights = keras_nets.to_keras(classifier.net)
+    if out.suffix == ".keras":
+        _write(out, keras_files.keras_file(keras_nets.keras_layers(**model), weights))
+    else:
+        _write(out, keras_files.weights_file(weights))
+    return _describe(model)
+
+
+def _check_destination(out: Path, endings: Sequence[str], force: bool) -> None:
+    if not out.name.endswith(tuple(endings)):
+        raise InputError(f"{out} cannot be written: give a name that ends in {' or '.join(endings)}")
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already: give --force to overwrite it")
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        write_whole(out, content)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _describe(model: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in model.items())
+
+
+if __name__ == "__main__":
+    run_command(main)
