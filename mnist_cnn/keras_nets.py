@@ -130,7 +130,7 @@ def _guess_from_layers(layers: list[Layer]) -> dict[str, Any]:
     convolutions = [layer.config for layer in layers if layer.kind == "Conv2D"]
     if not convolutions:
         units = [layer.config.get("units") for layer in layers if layer.kind == "Dense"]
-        return {"name": "dense", "hidden": units[0]} if len(units) == 2 else {"name": "conv"}
+        return {"name": "dense", "hidden": units[0]} if len(units) == 2 and type(units[0]) is int else {"name": "conv"}
     kinds = {layer.kind for layer in layers}
     strided = _setting("Conv2D", convolutions[0], "strides") == [2, 2]
     pooling = next((name for name, kind in _POOLS.items() if kind in kinds), "stride" if strided else "none")
@@ -139,7 +139,7 @@ def _guess_from_layers(layers: list[Layer]) -> dict[str, Any]:
         "name": "conv",
         "padding": padding if padding in PADDINGS else "valid",
         "pooling": pooling if len(convolutions) > 1 else "max",  # no matter after the last
-        "channels": [config.get("filters") for config in convolutions],
+        "channels": [filters if type(filters := config.get("filters")) is int else 1 for config in convolutions],
     }
 
 
@@ -150,7 +150,7 @@ def _guess_from_shapes(weights: Mapping[str, Weights]) -> dict[str, Any]:
     if not channels:
         return {"name": "dense", "hidden": flattened[-1]}
     for pooling, padding in product(POOLINGS, PADDINGS):
-        model = {"name": "conv", "padding": padding, "pooling": pooling, "channels": channels}
+        model: dict[str, Any] = {"name": "conv", "padding": padding, "pooling": pooling, "channels": channels}
         try:
             dense = outline_net(**model).dense
         except InputError:  # no pixels are left with that padding and pooling

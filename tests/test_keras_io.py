@@ -357,7 +357,7 @@ CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "a list": (lambda config: [1], "is damaged, or no Keras file"),
     "no layers": (lambda config: config["config"].update(layers=[]), "its output is not its last layer"),
-    "filters that are none": (lambda config: first(config, filters="many"), "filter count of model.channels=many"),
+    "filters that are none": (lambda config: first(config, filters="many"), "has filters=many where 1 is needed"),
     "filters beyond number": (lambda config: first(config, filters=10**12), "from 1 to 4096"),
     "a padding that is none": (lambda config: first(config, padding=["same"]), r"has padding=\['same'\] where valid"),
     "a shape that is none": (
