@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import absl.logging
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -20,6 +21,9 @@ from mnist_cnn.train import CONF, train
 
 torch.set_num_threads(1)  # the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # and so do the processes that they start
+os.environ["KERAS_BACKEND"] = "torch"
+# Keras logs by absl, which took pytest's capture for its stream, and would close it when Hydra sets up logging
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 def config(*overrides: str) -> DictConfig:

@@ -40,7 +40,7 @@ def test_all_ten_thousand_digits_are_keras_own(padding: str, mnist_dir: Path) ->
     said = parity.logits(parity.twins(padding, train_on=first), mnist.test.images)
     assert said.difference <= 1e-4
     assert said.same_digits == 10_000
-    assert (said.ours.argmax(1) == mnist.test.labels.numpy()).mean() > 0.9
+    assert (said.ours.argmax(1) == mnist.test.labels.numpy()).mean() > 0.8
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
