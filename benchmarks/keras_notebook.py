@@ -1,7 +1,10 @@
-"""The notebook's Keras code: `KERAS_BACKEND=tensorflow python -m benchmarks.keras_notebook MNIST.npz --seed 0`.
+"""The notebook's Keras code: `KERAS_BACKEND=tensorflow python -m benchmarks.keras_notebook MNIST.npz`.
 
 Fits 5 epochs `--fits` times on the same model and prints a JSON line after each: the epochs' training loss and
 accuracy, and the test's. The file holds what keras.datasets.mnist.load_data() would download.
+
+No seed is set, as the notebook sets none. It matters: after keras.utils.set_random_seed, Keras 3.15 on TensorFlow 2.21
+takes the images in one and the same order in every epoch, and learns them by heart sooner.
 """
 
 import argparse
@@ -10,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# The notebook's own printed log, of a second fit of 5 epochs on the same model: its first and last epoch, and the test.
+PRINTED = {
+    "epoch 6 train/acc": 0.9869,
+    "epoch 10 train/acc": 0.9963,
+    "epoch 10 test/loss": 0.0242,
+    "epoch 10 test/acc": 0.9928,
+}
 
 
 def build_model(padding: str = "valid") -> Any:
@@ -32,14 +43,10 @@ def build_model(padding: str = "valid") -> Any:
 
 def main() -> None:
     """Fit, test, print; as often as asked."""
-    import keras
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mnist", type=Path, help="an .npz of x_train, y_train, x_test, y_test")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fits", type=int, default=1)
     options = parser.parse_args()
-    keras.utils.set_random_seed(options.seed)
     with np.load(options.mnist) as file:
         train_images, train_labels, test_images, test_labels = (
             file[name] for name in ("x_train", "y_train", "x_test", "y_test")

@@ -9,16 +9,25 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+_SHOWN = 60  # letters
+
 
 class InputError(ValueError):
     """What the user gave cannot be used. The message is one line: what, the value, what is allowed."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
 
 
 class RunError(RuntimeError):
     """A run failed on its way. The message is one line."""
+
+
+def shown(value: object) -> str:
+    """Write a value out of a file into a message: it may be long."""
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> str:

@@ -6,7 +6,8 @@
 
 import argparse
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,19 @@ def import_keras(source: str | Path, out: Path, force: bool = False) -> str:
     Raises InputError if the file holds no network of ours, or `out` is there already or cannot be written.
     """
     _check_destination(out, (".ckpt",), force)
+    from mnist_cnn import keras_files
+
+    file = keras_files.read(Path(source))
+
     import torch
     from lightning import __version__ as lightning_version
 
-    from mnist_cnn import keras_files, keras_nets
+    from mnist_cnn import keras_nets, keras_weights
     from mnist_cnn.classifier import DigitClassifier
 
-    file = keras_files.read(Path(source))
     try:
         model = keras_nets.model_of(file)
-        weights = keras_nets.to_torch(model, file.weights)
+        weights = keras_weights.to_torch(model, file.weights)
     except InputError as error:
         raise InputError(f"{source} cannot be imported: {error}") from error
     classifier = DigitClassifier(model)
@@ -59,8 +63,12 @@ def import_keras(source: str | Path, out: Path, force: bool = False) -> str:
     }
     torch.save(checkpoint, content)
     _write(out, content.getvalue())
-    converted = file.dtypes - {"float32"}
-    return _describe(model) + (f"; converted from {', '.join(sorted(converted))} to float32" if converted else "")
+    said = _describe(classifier)
+    if file.layers is None:
+        said += "; weights alone tell their shapes, the rest is taken for ours: ReLU, that pooling, pixels 0-1"
+    if file.dtypes:
+        said += f"; converted from {', '.join(sorted(file.dtypes))} to float32"
+    return said
 
 
 def export_keras(source: str | Path, out: Path, force: bool = False) -> str:
@@ -69,23 +77,22 @@ def export_keras(source: str | Path, out: Path, force: bool = False) -> str:
     Raises InputError if there is no sound checkpoint, or `out` is there already or cannot be written.
     """
     _check_destination(out, (".keras", ".weights.h5"), force)
-    from mnist_cnn import keras_files, keras_nets
+    from mnist_cnn import keras_files, keras_nets, keras_weights
     from mnist_cnn.checkpoint import load_classifier
 
     classifier = load_classifier(source)
-    model: dict[str, Any] = classifier.hparams["model"]
-    weights = keras_nets.to_keras(classifier.net)
-    if out.suffix == ".keras":
-        _write(out, keras_files.keras_file(keras_nets.keras_layers(**model), weights))
+    weights = keras_weights.to_keras(classifier.net)
+    if out.name.endswith(".keras"):
+        _write(out, keras_files.keras_file(keras_nets.keras_layers(classifier.net), weights))
     else:
         _write(out, keras_files.weights_file(weights))
-    return _describe(model)
+    return _describe(classifier)
 
 
 def _check_destination(out: Path, endings: Sequence[str], force: bool) -> None:
     if not out.name.endswith(tuple(endings)):
         raise InputError(f"{out} cannot be written: give a name that ends in {' or '.join(endings)}")
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:
         raise InputError(f"{out} is there already: give --force to overwrite it")
 
 
@@ -96,8 +103,11 @@ def _write(out: Path, content: bytes) -> None:
         raise InputError(f"{out} cannot be written: {error.strerror}") from error
 
 
-def _describe(model: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in model.items())
+def _describe(classifier: Any) -> str:
+    from mnist_cnn.nets import count_parameters
+
+    options = [f"{key} {value}" for key, value in classifier.hparams["model"].items()]
+    return ", ".join([*options, f"{count_parameters(classifier.net):,} parameters"])
 
 
 if __name__ == "__main__":

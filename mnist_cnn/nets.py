@@ -13,7 +13,8 @@ from mnist_cnn.errors import InputError, one_of, whole_number
 CLASSES: Final = 10
 PADDINGS = ("valid", "same")
 POOLINGS = ("max", "average", "stride", "none")
-_LARGEST = 4096  # filters or units; bounds what a checkpoint or a typing error can make us allocate
+LARGEST = 4096  # filters or units; bounds what a checkpoint or a typing error can make us allocate
+DEEPEST = 8  # convolutions
 
 
 class ConvNet(nn.Sequential):
@@ -29,12 +30,12 @@ class ConvNet(nn.Sequential):
     def __init__(self, padding: str = "valid", pooling: str = "max", channels: Sequence[int] = (32, 64, 128)) -> None:
         one_of("model.padding", padding, PADDINGS)
         one_of("model.pooling", pooling, POOLINGS)
-        if not isinstance(channels, Sequence) or isinstance(channels, str) or not 1 <= len(channels) <= 8:
-            raise InputError(f"model.channels={channels} cannot be used: give a list of 1 to 8 filter counts")
+        if not isinstance(channels, Sequence) or isinstance(channels, str) or not 1 <= len(channels) <= DEEPEST:
+            raise InputError(f"model.channels={channels} cannot be used: give a list of 1 to {DEEPEST} filter counts")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, previous = 28, 1
         for number, filters in enumerate(channels, start=1):
-            whole_number("a filter count of model.channels", filters, 1, _LARGEST)
+            whole_number("a filter count of model.channels", filters, 1, LARGEST)
             reduced = pooling != "none" and number < len(channels)
             block = _block(side, previous, filters, padding, pooling if reduced else "none")
             layers.update((f"{name}{number}", layer) for name, layer in block.items())
@@ -55,7 +56,7 @@ class DenseNet(nn.Sequential):
     """
 
     def __init__(self, hidden: int = 512) -> None:
-        whole_number("model.hidden", hidden, 1, _LARGEST)
+        whole_number("model.hidden", hidden, 1, LARGEST)
         layers = OrderedDict[str, nn.Module]()
         layers["flatten"] = nn.Flatten()
         layers["dense1"] = nn.Linear(28 * 28, hidden)

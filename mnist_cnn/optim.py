@@ -12,7 +12,33 @@ from torch.optim.lr_scheduler import LRScheduler
 from mnist_cnn.errors import InputError
 
 
-class KerasRMSprop(Optimizer):
+class _KerasOptimizer(Optimizer):
+    """What Keras's optimizers share: a step over all parameters of a group at once, and state that starts at 0."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                self._step_group(weights, [cast(Tensor, weight.grad) for weight in weights], group)
+        return loss
+
+    def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _state(self, name: str, weights: list[Tensor]) -> list[Tensor]:
+        for weight in weights:
+            if name not in self.state[weight]:
+                self.state[weight][name] = torch.zeros_like(weight)
+        return [self.state[weight][name] for weight in weights]
+
+
+class KerasRMSprop(_KerasOptimizer):
     """RMSprop as Keras 3 computes it (keras/src/optimizers/rmsprop.py), with Keras's defaults.
 
     v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), v starting at 0. torch.optim.RMSprop adds epsilon
@@ -30,29 +56,11 @@ class KerasRMSprop(Optimizer):
         epsilon: float = 1e-7,
         centered: bool = False,
     ) -> None:
-        for name, value, allowed in (
-            ("lr", lr, lr >= 0),
-            ("rho", rho, 0 <= rho < 1),
-            ("momentum", momentum, 0 <= momentum <= 1),
-            ("epsilon", epsilon, epsilon > 0),
-        ):
-            if not allowed:
-                bounds = {"lr": "≥ 0", "rho": "in [0, 1)", "momentum": "in [0, 1]", "epsilon": "> 0"}[name]
-                raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
+        _check("lr", lr, lr >= 0, "≥ 0")
+        _check("rho", rho, 0 <= rho < 1, "in [0, 1)")
+        _check("momentum", momentum, 0 <= momentum <= 1, "in [0, 1]")
+        _check("epsilon", epsilon, epsilon > 0, "> 0")
         super().__init__(params, {"lr": lr, "rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, over all parameters of a group at once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._step_group(weights, [cast(Tensor, weight.grad) for weight in weights], group)
-        return loss
 
     def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         rho = group["rho"]
@@ -75,18 +83,15 @@ class KerasRMSprop(Optimizer):
         else:
             torch._foreach_addcdiv_(weights, gradients, roots, -group["lr"])
 
-    def _state(self, name: str, weights: list[Tensor]) -> list[Tensor]:
-        for weight in weights:
-            if name not in self.state[weight]:
-                self.state[weight][name] = torch.zeros_like(weight)
-        return [self.state[weight][name] for weight in weights]
 
-
-class KerasAdam(torch.optim.Adam):
+class KerasAdam(_KerasOptimizer):
     """Adam as Keras 3 computes it (keras/src/optimizers/adam.py), with Keras's defaults; AdamW with `weight_decay`.
 
-    w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon): the "epsilon hat" of Kingma and Ba (2015),
-    section 2. torch adds epsilon after it has corrected v: at the first step Keras's weighs 32 times as much.
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;  m and v starting at 0;
+    w -= lr weight_decay w;  w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon) at step t: the
+    "epsilon hat" of Kingma and Ba (2015), section 2. torch adds epsilon after it has corrected v: at the first step
+    Keras's weighs 32 times as much.
+    Raises InputError for values out of range.
     """
 
     def __init__(
@@ -97,16 +102,31 @@ class KerasAdam(torch.optim.Adam):
         epsilon: float = 1e-7,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr, (betas[0], betas[1]), epsilon, weight_decay, decoupled_weight_decay=True)
-        for group in self.param_groups:
-            group |= {"epsilon": epsilon, "steps": 0}
+        _check("lr", lr, lr >= 0, "≥ 0")
+        _check("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "in [0, 1), twice")
+        _check("epsilon", epsilon, epsilon > 0, "> 0")
+        _check("weight_decay", weight_decay, weight_decay >= 0, "≥ 0")
+        defaults = {"lr": lr, "betas": tuple(betas), "epsilon": epsilon, "weight_decay": weight_decay, "steps": 0}
+        super().__init__(params, defaults)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step of torch's Adam with the epsilon that makes it Keras's."""
-        for group in self.param_groups:
-            group["steps"] += 1
-            group["eps"] = group["epsilon"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5
-        return super().step(closure)
+    def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        group["steps"] += 1
+        momenta, velocities = self._state("momentum", weights), self._state("velocity", weights)
+        torch._foreach_lerp_(momenta, gradients, 1 - beta1)
+        torch._foreach_mul_(velocities, beta2)
+        torch._foreach_addcmul_(velocities, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(velocities)
+        torch._foreach_add_(roots, group["epsilon"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
+        correction = (1 - beta2 ** group["steps"]) ** 0.5 / (1 - beta1 ** group["steps"])
+        torch._foreach_addcdiv_(weights, momenta, roots, -lr * correction)
+
+
+def _check(name: str, value: object, allowed: bool, bounds: str) -> None:
+    if not allowed:
+        raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
 
 
 def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:

@@ -130,9 +130,12 @@ def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
     Raises InputError if there is none.
     """
     path = Path(run_or_file)
-    if path.is_dir():
-        path = Run(path).last
-    if not path.is_file():
+    try:
+        path = Run(path).last if path.is_dir() else path
+        there = path.is_file()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if not there:
         raise InputError(f"there is no checkpoint {path}: give a .ckpt file, or a run directory after its first epoch")
     return path
 

@@ -50,6 +50,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .keras file of the notebook's kind, with weights of float32."""
+    from keras_models import build, random_weights  # Keras takes its time
+
+    file = tmp_path_factory.mktemp("keras") / "digits.keras"
+    random_weights(build()).save(file)
+    return file
+
+
+@pytest.fixture(scope="session")
 def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all of MNIST; the test is skipped where there is none to be had."""
     if folder := os.environ.get("MNIST_CNN_DATA"):

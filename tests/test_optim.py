@@ -1,11 +1,12 @@
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.optim import KerasRMSprop, build_optimizer, build_scheduler
+from mnist_cnn.optim import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
 
 STEPS = 20
 
@@ -51,22 +52,67 @@ def test_torchs_rmsprop_is_another_one() -> None:
     assert (ours - theirs).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "centered": True}])
-def test_state_dict_resumes_exactly(options: dict[str, object]) -> None:
+@pytest.mark.parametrize("weight_decay", [0.0, 0.004])
+def test_keras_adam_follows_the_formula(weight_decay: float) -> None:
+    """Keras's documented update; the smallest gradients are of epsilon's size, where torch's Adam differs."""
+    weight = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+    steps = [1e-3 * gradient for gradient in gradients()]
+    train(KerasAdam([weight], weight_decay=weight_decay), weight, steps)
+    expected, m, v = np.ones(5), np.zeros(5), np.zeros(5)
+    for t, g in enumerate(steps, start=1):
+        expected -= 1e-3 * weight_decay * expected
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        expected -= 1e-3 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v**0.5 + 1e-7)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-12)
+
+
+def test_torchs_adam_is_another_one() -> None:
+    ours, theirs = (torch.nn.Parameter(torch.ones(5, dtype=torch.float64)) for _ in range(2))
+    steps = [1e-3 * gradient for gradient in gradients()]
+    train(KerasAdam([ours]), ours, steps)
+    train(torch.optim.Adam([theirs], lr=1e-3, eps=1e-7), theirs, steps)
+    assert (ours - theirs).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(KerasRMSprop, {}), (KerasRMSprop, {"momentum": 0.9, "centered": True}), (KerasAdam, {"weight_decay": 0.004})],
+)
+def test_state_dict_resumes_exactly(optimizer: type[torch.optim.Optimizer], options: dict[str, object]) -> None:
     uncut, cut = (torch.nn.Parameter(torch.ones(5, dtype=torch.float64)) for _ in range(2))
-    train(KerasRMSprop([uncut], **options), uncut, gradients())
-    first = KerasRMSprop([cut], **options)
+    train(optimizer([uncut], **options), uncut, gradients())
+    first = optimizer([cut], **options)
     train(first, cut, gradients()[:7])
-    second = KerasRMSprop([cut], lr=5.0)
+    second = optimizer([cut], lr=5.0)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     train(second, cut, gradients()[7:])
     assert torch.equal(uncut, cut)
 
 
-@pytest.mark.parametrize("option", [{"lr": -1}, {"lr": float("nan")}, {"rho": 1}, {"momentum": -0.1}, {"epsilon": 0}])
-def test_values_out_of_range_are_refused(option: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "option"),
+    [
+        *(
+            (KerasRMSprop, {name: value})
+            for name, value in (("lr", -1), ("rho", 1), ("momentum", -0.1), ("epsilon", 0))
+        ),
+        *((KerasAdam, {name: value}) for name, value in (("lr", float("nan")), ("weight_decay", -1), ("epsilon", 0))),
+        *((KerasAdam, {"betas": betas}) for betas in ([0.9], [0.9, 1.0], [0.9, 0.99, 0.999])),
+    ],
+)
+def test_values_out_of_range_are_refused(optimizer: type[torch.optim.Optimizer], option: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="cannot be used"):
-        KerasRMSprop([torch.nn.Parameter(torch.ones(1))], **option)
+        optimizer([torch.nn.Parameter(torch.ones(1))], **option)
+
+
+def test_a_group_of_parameters_may_have_settings_of_its_own() -> None:
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimizer = KerasAdam([{"params": [weights[0]], "epsilon": 1.0}])
+    optimizer.add_param_group({"params": [weights[1]]})
+    for weight in weights:
+        weight.grad = torch.ones(1)
+    optimizer.step()
+    assert 1 - weights[1].item() > 10 * (1 - weights[0].item()) > 0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-BY_CI = [code.strip() for kind, code in BLOCKS if kind == "sh" and "pip install -e" in code]
+BY_CI = [code.strip() for kind, code in BLOCKS if kind == "sh" and re.match("pip install -e .* && ", code)]
+
+NOTEBOOK = "from benchmarks.keras_notebook import build_model\nmodel = build_model()\n"  # what stands before, in Keras
 
 
 def test_the_two_commands_are_what_ci_runs() -> None:
@@ -21,7 +23,7 @@ def test_the_two_commands_are_what_ci_runs() -> None:
 def test_every_block_runs(tmp_path: Path) -> None:
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody listens there
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **offline, "PATH": path}
+    environment = {**os.environ, **offline, "PATH": path, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "torch"}
     for name in ("MNIST_CNN_DATA", "MNIST_CNN_MIRROR"):
         environment.pop(name, None)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
@@ -29,7 +31,10 @@ def test_every_block_runs(tmp_path: Path) -> None:
     for kind, code in BLOCKS:
         if "pytest" in code:
             continue  # the one that is running
-        command = ["bash", "-ec", code.replace("pip install -e . && ", "")] if kind == "sh" else ["python", "-c", code]
+        if kind == "sh":
+            command = ["bash", "-ec", re.sub(r"pip install -e \S+( && |\n)", "", code)]
+        else:
+            command = ["python", "-c", NOTEBOOK + code if code.startswith("model.") else code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
         ran += 1
