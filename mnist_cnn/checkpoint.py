@@ -41,6 +41,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
+    if path.suffix in (".keras", ".h5"):
+        raise InputError(f"{path} is Keras's: give what python -m mnist_cnn.keras_io import {path} OUT.ckpt writes")
     try:
         with warnings.catch_warnings(action="ignore"):  # on the form of what is then refused
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-_SHOWN = 60  # letters
-
 
 class InputError(ValueError):
     """What the user gave cannot be used. The message is one line: what, the value, what is allowed."""
@@ -27,7 +25,7 @@ class RunError(RuntimeError):
 def shown(value: object) -> str:
     """Write a value out of a file into a message: it may be long."""
     text = str(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> str:

@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
     reading = commands.add_parser("import", help="write a Keras file's weights as a checkpoint")
     reading.add_argument("source", metavar="FILE", help="a .keras, .weights.h5 or .h5 file")
-    reading.add_argument("out", metavar="OUT.ckpt", type=Path)
+    reading.add_argument("out", metavar="OUT.ckpt", help="the checkpoint to write")
     writing = commands.add_parser("export", help="write a run's weights for Keras")
     writing.add_argument("source", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
-    writing.add_argument("out", metavar="OUT.keras|OUT.weights.h5", type=Path)
+    writing.add_argument("out", metavar="OUT.keras|OUT.weights.h5", help="for load_model, or for load_weights")
     for command in (reading, writing):
         command.add_argument("--force", action="store_true", help="overwrite what is there")
     options = parser.parse_args(arguments)
@@ -32,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{options.out}: {convert(options.source, options.out, options.force)}")
 
 
-def import_keras(source: str | Path, out: Path, force: bool = False) -> str:
+def import_keras(source: str | Path, out: str | Path, force: bool = False) -> str:
     """Write a Keras file's weights as a checkpoint. Returns a line that says what they are.
 
     Raises InputError if the file holds no network of ours, or `out` is there already or cannot be written.
     """
-    _check_destination(out, (".ckpt",), force)
+    out = _destination(out, (".ckpt",), force)
     from mnist_cnn import keras_files
 
     file = keras_files.read(Path(source))
@@ -63,20 +63,15 @@ def import_keras(source: str | Path, out: Path, force: bool = False) -> str:
     }
     torch.save(checkpoint, content)
     _write(out, content.getvalue())
-    said = _describe(classifier)
-    if file.layers is None:
-        said += "; weights alone tell their shapes, the rest is taken for ours: ReLU, that pooling, pixels 0-1"
-    if file.dtypes:
-        said += f"; converted from {', '.join(sorted(file.dtypes))} to float32"
-    return said
+    return "; ".join([_describe(classifier), *keras_nets.remarks(file)])
 
 
-def export_keras(source: str | Path, out: Path, force: bool = False) -> str:
+def export_keras(source: str | Path, out: str | Path, force: bool = False) -> str:
     """Write the weights of a run or a checkpoint for Keras. Returns a line that says what they are.
 
     Raises InputError if there is no sound checkpoint, or `out` is there already or cannot be written.
     """
-    _check_destination(out, (".keras", ".weights.h5"), force)
+    out = _destination(out, (".keras", ".weights.h5"), force)
     from mnist_cnn import keras_files, keras_nets, keras_weights
     from mnist_cnn.checkpoint import load_classifier
 
@@ -89,11 +84,13 @@ def export_keras(source: str | Path, out: Path, force: bool = False) -> str:
     return _describe(classifier)
 
 
-def _check_destination(out: Path, endings: Sequence[str], force: bool) -> None:
+def _destination(path: str | Path, endings: Sequence[str], force: bool) -> Path:
+    out = Path(path)
     if not out.name.endswith(tuple(endings)):
         raise InputError(f"{out} cannot be written: give a name that ends in {' or '.join(endings)}")
     if os.path.lexists(out) and not force:
         raise InputError(f"{out} is there already: give --force to overwrite it")
+    return out
 
 
 def _write(out: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mnist_cnn.errors import InputError, shown
 from mnist_cnn.keras_files import KerasFile, Layer, Weights
-from mnist_cnn.nets import CLASSES, DEEPEST, LARGEST, PADDINGS, POOLINGS, outline_net
+from mnist_cnn.nets import DEEPEST, LARGEST, PADDINGS, POOLINGS, outline_net
 
 # What decides a layer's output, with Keras's default; None: there is none.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -57,7 +57,7 @@ def keras_layers(net: nn.Sequential) -> list[Layer]:
             case nn.Flatten():
                 layers.append(_layer("Flatten", name))
             case nn.Linear():
-                activation = "softmax" if layer.out_features == CLASSES and name == "dense" else "relu"
+                activation = "softmax" if name == "dense" else "relu"
                 layers.append(_layer("Dense", name, units=layer.out_features, activation=activation))
     return layers
 
@@ -70,10 +70,25 @@ def model_of(file: KerasFile) -> dict[str, Any]:
     """
     if file.layers is None:
         return _guess_from_shapes(file.weights)
-    layers = _with_activations(file.layers)
+    layers = _without_detours(file.layers)
     model = _guess_from_layers(layers)
     _check_layers(layers, keras_layers(outline_net(**model)))
     return model
+
+
+def remarks(file: KerasFile) -> list[str]:
+    """Say what is taken for granted of a file's network, or is not kept."""
+    said = []
+    if file.layers is None:
+        said.append("weights alone tell their shapes: ReLU, that kind of pooling and pixels 0-1 are taken for granted")
+    else:
+        if any(layer.kind == "Dropout" for layer in file.layers):
+            said.append("its Dropout is left out")
+        if _without_detours(file.layers)[-1].config.get("activation") == "linear":
+            said.append("it ends without softmax, an export ends with it")
+    if file.dtypes:
+        said.append(f"converted from {', '.join(sorted(file.dtypes))} to float32")
+    return said
 
 
 def _layer(kind: str, name: str, **config: Any) -> Layer:
@@ -120,10 +135,12 @@ def _guess_from_shapes(weights: Mapping[str, Weights]) -> dict[str, Any]:
     return {"name": "conv", "channels": channels}
 
 
-def _with_activations(layers: list[Layer]) -> list[Layer]:
-    """Give activations that are layers of their own to the layer before."""
+def _without_detours(layers: list[Layer]) -> list[Layer]:
+    """Give activations that are layers of their own to the layer before; leave out what acts in training alone."""
     merged: list[Layer] = []
     for layer in layers:
+        if layer.kind == "Dropout":
+            continue
         before = merged[-1] if merged else None
         activation = _activation(layer)
         if activation is not None and before is not None and before.config.get("activation") == "linear":

@@ -42,7 +42,7 @@ def main() -> None:
         header = {
             "config": config,
             "layers": [name for name, _ in weights],
-            "dtypes": sorted({str(_precision(array)) for _, array in weights}),
+            "dtypes": sorted({_precision(array) for _, array in weights}),
         }
         arrays: dict[str, Any] = {str(index): _as_float32(array) for index, (_, array) in enumerate(weights)}
         np.savez(sys.stdout.buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
@@ -72,7 +72,7 @@ def h5py() -> Any:
 def _content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise InputError("it is no file")
+            raise InputError("it is no file: give a .keras, .weights.h5 or .h5 file")
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
@@ -100,7 +100,7 @@ def _read(content: bytes) -> tuple[str | None, list[tuple[str, NDArray[Any]]]]:
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     if (count := archive.namelist().count(name)) != 1:
-        raise InputError(f"it holds {count} files {name} where one is needed")
+        raise InputError(f"it is no .keras file: it holds {count} files {name} where one is needed")
     if archive.getinfo(name).file_size > _LARGEST:
         raise InputError(f"its {name} has more than {_LARGEST:,} bytes")
     return archive.read(name)
@@ -128,9 +128,9 @@ def _stored(file: Any) -> Iterator[tuple[str, Any]]:
                 yield name, _child(group, weight)
         return
     older = "_layer_checkpoint_dependencies"  # as Keras 2.13 and later 2.x call the folder
-    root = _child(file, older if older in file else "layers")
-    for name in root:
-        group = _child(root, name)
+    root = older if older in file else "layers"
+    for name in _child(file, root) if root in file else ():
+        group = _child(file, f"{root}/{name}")
         if "vars" in group:
             variables = _child(group, "vars")
             for index in variables:

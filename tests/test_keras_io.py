@@ -16,6 +16,7 @@ from keras import layers
 from keras_models import NOTEBOOK, build, probabilities, random_weights
 
 from mnist_cnn import DigitClassifier, keras_io, load_classifier, predict
+from mnist_cnn.errors import InputError
 from mnist_cnn.keras_io import export_keras, import_keras
 from mnist_cnn.sources import Dataset
 
@@ -91,6 +92,31 @@ def test_a_network_that_keras_computes_in_less_precision_is_said(policy: str, di
     assert import_keras(tmp_path / "mixed.keras", tmp_path / "a.ckpt").endswith(f"converted from {policy} to float32")
 
 
+def test_dropout_is_left_out(sample: Dataset, tmp_path: Path) -> None:
+    model = random_weights(build(*NOTEBOOK[:-1], layers.Dropout(0.5), "dense"))
+    model.save(tmp_path / "digits.keras")
+    assert import_keras(tmp_path / "digits.keras", tmp_path / "a.ckpt").endswith("its Dropout is left out")
+    images = sample.test.images[:100]
+    ours = load_classifier(tmp_path / "a.ckpt").predict(images).probabilities.numpy()
+    np.testing.assert_allclose(ours, probabilities(model, images), atol=1e-6)
+
+
+def test_a_subclassed_model_is_refused_as_such(tmp_path: Path) -> None:
+    class Subclassed(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = layers.Dense(10)
+
+        def call(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.dense(layers.Flatten()(inputs))
+
+    model = Subclassed()
+    model(np.zeros((1, 28, 28, 1)))
+    model.save(tmp_path / "a.keras")
+    with pytest.raises(InputError, match="the model is a custom class, whose code is never run"):
+        import_keras(tmp_path / "a.keras", tmp_path / "a.ckpt")
+
+
 @pytest.mark.parametrize("head", ["linear", "separate softmax", "separate activations"])
 def test_a_head_without_softmax_or_activations_apart_are_the_same_network(
     head: str, sample: Dataset, tmp_path: Path
@@ -103,7 +129,8 @@ def test_a_head_without_softmax_or_activations_apart_are_the_same_network(
         extra = [layers.Softmax()] if head == "separate softmax" else []
         model = build(*NOTEBOOK, *extra, head="linear")
     random_weights(model).save(tmp_path / "digits.keras")
-    import_keras(tmp_path / "digits.keras", tmp_path / "digits.ckpt")
+    said = import_keras(tmp_path / "digits.keras", tmp_path / "digits.ckpt")
+    assert ("ends without softmax" in said) == (head == "linear")
     images = sample.test.images[:100]
     ours, theirs = load_classifier(tmp_path / "digits.ckpt"), probabilities(model, images)
     with torch.inference_mode():
@@ -219,6 +246,7 @@ def test_without_h5py_the_line_says_what_to_install(
         (["export", "{folder}/" + "n" * 300, "{folder}/a.keras"], "cannot be read: File name too long"),
         (["import", "{digits}", "{folder}/" + "n" * 300 + ".ckpt"], "cannot be written: File name too long"),
         (["export", "{folder}/none", "{folder}/a.keras"], "there is no checkpoint"),
+        (["export", "{digits}", "{folder}/a.keras"], "is Keras's: give what python -m mnist_cnn.keras_io import"),
         (["import", "{digits}", "/proc/none/a.ckpt"], "/proc/none/a.ckpt cannot be written"),
     ],
 )

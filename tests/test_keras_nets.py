@@ -47,9 +47,9 @@ OTHERS: dict[str, tuple[Callable[[], keras.Model], str]] = {
         lambda: build("conv", layers.MaxPooling2D(3), *NOTEBOOK[2:], padding="same"),
         r"has pool_size=\[3, 3\] where \[2, 2\]",
     ),
-    "dropout": (
-        lambda: build(*NOTEBOOK[:-1], layers.Dropout(0.5), "dense"),
-        r"dropout\w* \(Dropout\) stands where a Dense is needed",
+    "another scale": (
+        lambda: build(layers.Rescaling(1 / 255), *NOTEBOOK),
+        r"rescaling\w* \(Rescaling\) stands where a Conv2D is needed",
     ),
     "batch normalisation": (
         lambda: build("conv", layers.BatchNormalization(), *NOTEBOOK[1:]),

@@ -82,7 +82,7 @@ WEIGHTS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
         lambda file: replace(file, KERNEL, shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000), compression="gzip"),
         "its weights have more than 134,217,728 bytes",
     ),
-    "no layers": (lambda file: file.__delitem__("layers"), "it has no layers"),
+    "no layers": (lambda file: file.__delitem__("layers"), "conv1 has no weights in it"),
 }
 
 
@@ -96,7 +96,10 @@ def test_crafted_weights_are_refused(kind: str, digits: Path, tmp_path: Path) ->
 
 
 ARCHIVES: dict[str, tuple[dict[str, bytes | None], str]] = {
-    "no configuration": ({"config_json": None}, "it holds 0 files config.json where one is needed"),
+    "no configuration": (
+        {"config_json": None},
+        "it is no .keras file: it holds 0 files config.json",
+    ),
     "no weights": ({"weights": None}, "it holds 0 files model.weights.h5"),
     "a configuration that is a bomb": (
         {"config_json": bytes(2**23)},
