@@ -31,7 +31,7 @@ CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # the members of a .keras z
 
 def main() -> None:
     """Read the file that the command line names."""
-    with suppress(ImportError):  # not on Windows
+    with suppress(ImportError, ValueError):  # Windows has no such limit, and macOS may refuse it
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

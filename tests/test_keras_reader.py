@@ -142,7 +142,7 @@ def test_a_zip_that_lies_about_its_size_gets_no_more_memory_than_the_reader_has(
     entry = content.rindex(b"model.weights.h5") - 46  # in the central directory
     content[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
     bomb.write_bytes(content)
-    refuse(bomb, "reading it takes more than 2,147,483,648 bytes of memory")
+    refuse(bomb, "reading it takes more than")
 
 
 def test_a_file_that_keeps_hdf5_busy_for_ever_is_refused(
