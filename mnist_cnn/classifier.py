@@ -152,8 +152,12 @@ class DigitClassifier(pl.LightningModule):
         self.log_dict(self.values("test"))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer(self.parameters())
-        scheduler = self._scheduler(optimizer) if self._scheduler else None
+        optimizer, scheduler = self.build_optimizer()
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def build_optimizer(self) -> tuple[Optimizer, LRScheduler | None]:
+        """Build the optimizer of these parameters, and the scheduler of that, if there is to be one."""
+        optimizer = self._optimizer(self.parameters())
+        return optimizer, self._scheduler(optimizer) if self._scheduler else None

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mnist_cnn import sources
-from mnist_cnn.errors import InputError, one_of, whole_number
+from mnist_cnn.errors import InputError, whole_number
 from mnist_cnn.sources import Images
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class BatchOrder(Sampler[Tensor]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on there."""
-        self.epoch, self._start = state["epoch"], state["batch"]
+        self.epoch = whole_number("the epoch to resume in", state["epoch"], 0)
+        self._start = whole_number("the batch to resume at", state["batch"], 0, len(self))
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
@@ -107,10 +108,8 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.source = one_of("data.name", name, sources.NAMES)
-        self.fallback = one_of("data.fallback", fallback, ("sample", "error"))
-        self.batch_size = whole_number("data.batch_size", batch_size, 1, sources.TRAINING_IMAGES[name])
-        self.val_size = whole_number("data.val_size", val_size, 0, sources.TRAINING_IMAGES[name] - 1)
+        sources.check(name, mirrors, fallback, val_size, batch_size)
+        self.source, self.fallback, self.val_size, self.batch_size = name, fallback, val_size, batch_size
         self.dir, self.mirrors, self.seed = Path(dir), sources.checked_mirrors(mirrors), seed
         self.dataset: sources.Dataset | None = None
 

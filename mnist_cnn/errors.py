@@ -1,6 +1,7 @@
 """The failures that are the user's to mend, the checks that raise them, and how a command reports them.
 
-Exit status: 2 for arguments, configuration or files that cannot be used; 1 for a run that failed; 130 after Ctrl-C.
+Exit status: 2 for arguments, configuration or files that cannot be used; 1 for a run that failed; 143 after SIGTERM;
+130 after Ctrl-C.
 """
 
 import os
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
+
+from mnist_cnn import signals
 
 
 class InputError(ValueError):
@@ -35,7 +38,7 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
         return value
     close = get_close_matches(str(value), allowed, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    raise InputError(f"{name}={value} is not known: give one of {', '.join(allowed)}{hint}")
+    raise InputError(f"{name}={shown(value)} is not known: give one of {', '.join(allowed)}{hint}")
 
 
 def whole_number(name: str, value: object, at_least: int, at_most: int | None = None) -> int:
@@ -44,7 +47,7 @@ def whole_number(name: str, value: object, at_least: int, at_most: int | None = 
     if in_range and not isinstance(value, bool):
         return int(value)  # type: ignore[call-overload, no-any-return]
     bounds = f"≥ {at_least}" if at_most is None else f"from {at_least} to {at_most}"
-    raise InputError(f"{name}={value} cannot be used: give a whole number {bounds}")
+    raise InputError(f"{name}={shown(value)} cannot be used: give a whole number {bounds}")
 
 
 def fail(error: object, status: int = 2) -> NoReturn:
@@ -61,18 +64,13 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     (n = 2 and 16); one alone takes a tenth longer for it (median of 2 x 8: 1.3 s rather than 1.15).
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    signals.watch()
     try:
         sys.exit(main())
     except InputError as error:
         fail(error)
     except RunError as error:
         fail(error, status=1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning makes 1 of it
-            sys.exit(130)
-        raise
     except BrokenPipeError:  # whoever read our output has gone: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,10 +41,9 @@ def import_keras(source: str | Path, out: str | Path, force: bool = False) -> st
 
     file = keras_files.read(Path(source))
 
-    import torch
     from lightning import __version__ as lightning_version
 
-    from mnist_cnn import keras_nets, keras_weights
+    from mnist_cnn import archive, keras_nets, keras_weights
     from mnist_cnn.classifier import DigitClassifier
 
     try:
@@ -55,14 +53,12 @@ def import_keras(source: str | Path, out: str | Path, force: bool = False) -> st
         raise InputError(f"{source} cannot be imported: {error}") from error
     classifier = DigitClassifier(model)
     classifier.net.load_state_dict(weights)
-    content = io.BytesIO()
     checkpoint = {
         "state_dict": classifier.state_dict(),
         "hyper_parameters": dict(classifier.hparams),
         "pytorch-lightning_version": lightning_version,
     }
-    torch.save(checkpoint, content)
-    _write(out, content.getvalue())
+    _write(out, archive.saved(checkpoint))
     return "; ".join([_describe(classifier), *keras_nets.remarks(file)])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -129,12 +129,15 @@ def _check(name: str, value: object, allowed: bool, bounds: str) -> None:
         raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
 
 
+T = TypeVar("T")
+
+
 def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:
     """Build the optimizer that `_target_` names, with the other options.
 
     Raises InputError if there is no such class, or if it refuses an option or its value.
     """
-    return cast(Optimizer, _build("optimizer", options, parameters))
+    return _build("optimizer", Optimizer, options, parameters)
 
 
 def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler | None:
@@ -146,15 +149,19 @@ def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int
     if "_target_" not in options:
         return None
     filled = {key: steps if value is None else value for key, value in options.items()}
-    return cast(LRScheduler, _build("scheduler", filled, optimizer))
+    return _build("scheduler", LRScheduler, filled, optimizer)
 
 
-def _build(group: str, options: Mapping[str, Any], argument: object) -> object:
+def _build(group: str, kind: Callable[..., T], options: Mapping[str, Any], argument: object) -> T:
     arguments = dict(options)
     target = str(arguments.pop("_target_", None))
     module, _, name = target.rpartition(".")
     try:
-        return getattr(import_module(module), name)(argument, **arguments)
+        named: Any = getattr(import_module(module), name)
+        is_one = isinstance(named, type) and issubclass(named, cast(type, kind))
+        if not is_one:
+            raise TypeError(f"it is no {cast(type, kind).__name__}")  # noqa: TRY301 - told as any other reason
+        return cast(T, named(argument, **arguments))
     except InputError:
         raise
     except Exception as error:

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import math
 import time
 import warnings
 from pathlib import Path
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_cnn.classifier import DigitClassifier, plain
-from mnist_cnn.errors import RunError
 from mnist_cnn.runs import write_whole
 
 log = logging.getLogger(__name__)
@@ -43,17 +41,17 @@ class EpochLog(pl.Callback):
         self.file = file
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
-        self._begin = self._shown = 0.0
+        self._begin = self._shown = self._elapsed = 0.0  # elapsed: seconds of the epoch before the run was cut
         self._bar: Progress | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds}
+        return {"rows": self.rows, "seconds": self.seconds, "elapsed": time.monotonic() - self._begin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        self.rows, self.seconds, self._elapsed = state_dict["rows"], state_dict["seconds"], state_dict["elapsed"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start_epoch(trainer)  # a run resumed within an epoch is not told of the epoch's start
+        self._start_epoch(trainer, self._elapsed)  # a run resumed within an epoch is not told of the epoch's start
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start_epoch(trainer)
@@ -76,11 +74,6 @@ class EpochLog(pl.Callback):
         values = _classifier(pl_module).values("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         seconds = time.monotonic() - self._begin
-        if not math.isfinite(values["train/loss"]):
-            raise RunError(
-                f"the loss is {float(values['train/loss'])} in epoch {trainer.current_epoch + 1}: "
-                "a smaller optimizer.lr may help; the last checkpoint is from before"
-            )
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.rows.append(row | plain(values))
         self.seconds.append(round(seconds, 3))
@@ -95,8 +88,8 @@ class EpochLog(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop_bar()
 
-    def _start_epoch(self, trainer: pl.Trainer) -> None:
-        self._begin = time.monotonic()
+    def _start_epoch(self, trainer: pl.Trainer, elapsed: float = 0.0) -> None:
+        self._begin = time.monotonic() - elapsed
         console = Console(stderr=True)
         # with several processes, reading a metric would wait for all of them
         if console.is_terminal and trainer.world_size == 1 and self._bar is None:

@@ -8,12 +8,16 @@ result.json             written last: what was trained, and how well it does
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mnist_cnn.errors import InputError
 
@@ -23,16 +27,19 @@ _NOT_DECISIVE = {"resume", "logger", "checkpoint", "data.dir", "data.mirrors", "
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also when the machine stops in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
         raise
     if os.name == "posix":  # elsewhere a folder cannot be opened, hence not synced
         folder = os.open(path.parent, os.O_RDONLY)
@@ -40,6 +47,24 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what `write_whole` left in a folder when the machine stopped; nobody may be writing there."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
+class LogFile(logging.FileHandler):
+    """A run's log. Where it cannot be written, that is said once, and the run goes on: it is no part of its result."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.filters:
+            self.addFilter(lambda _: False)
+            print(f"warning: {self.baseFilename} cannot be written: {error.strerror}; going on", file=sys.stderr)
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,9 +106,37 @@ class Run:
             return {}
         return result if isinstance(result, dict) else {}
 
+    def resume_from(self, resume: object) -> Path | None:
+        """Return the checkpoint that resume=auto, never or a path goes on from, if there is one.
+
+        Raises InputError for another value, or a path where there is none.
+        """
+        if resume == "never":
+            return None
+        if resume == "auto":
+            return self.last if self.last.is_file() else None
+        if not isinstance(resume, str):
+            raise InputError(f"resume={resume} cannot be used: give auto, never, or the path of a checkpoint or run")
+        return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this directory.
+
+        Raises InputError if one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):  # the system frees it when its holder dies
+                yield
+        except Timeout as error:
+            raise InputError(f"{self.path} is in use by another process: give another hydra.run.dir") from error
+
     def open(self, resume_from: Path | None = None) -> None:
         """Begin: from here on the run is not complete, and what an earlier one left does not pass for this one's."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / ".hydra", self.last.parent):
+            sweep_temporaries(folder)
         (self.path / "result.json").unlink(missing_ok=True)
         if resume_from != self.last:
             for file in (*self.last.parent.glob("*.ckpt"), self.metrics):

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,20 +25,13 @@ from jaxtyping import Int64, UInt8
 from rich.console import Console
 from rich.progress import wrap_file
 from torch import Tensor
-from torchvision import datasets
-from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-from mnist_cnn.errors import InputError
-from mnist_cnn.runs import write_whole
+from mnist_cnn.errors import InputError, one_of, whole_number
+from mnist_cnn.runs import sweep_temporaries, write_whole
 
 log = logging.getLogger(__name__)
 
-FAMILY = {
-    "mnist": datasets.MNIST,
-    "fashion_mnist": datasets.FashionMNIST,
-    "kmnist": datasets.KMNIST,
-    "qmnist": datasets.QMNIST,
-}
+FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
 SAMPLE = "sample"
 NAMES = [*FAMILY, SAMPLE]
 TRAINING_IMAGES = {**dict.fromkeys(FAMILY, 60_000), SAMPLE: 4_000}
@@ -91,6 +84,21 @@ class _Archive(NamedTuple):
         return folder / Path(self.name).stem
 
 
+def check(
+    name: str = "mnist",
+    mirrors: Sequence[str] | str = (),
+    fallback: str = "sample",
+    val_size: int = 0,
+    batch_size: int = 64,
+) -> None:
+    """Raise InputError unless such data can be had, if its files can."""
+    one_of("data.name", name, NAMES)
+    checked_mirrors(mirrors)
+    one_of("data.fallback", fallback, ("sample", "error"))
+    whole_number("data.val_size", val_size, 0, TRAINING_IMAGES[name] - 1)
+    whole_number("data.batch_size", batch_size, 1, TRAINING_IMAGES[name])
+
+
 def is_complete(name: str, directory: Path) -> bool:
     """Whether `directory` holds all files of a data set, verified."""
     folder = _folder(name, directory)
@@ -111,6 +119,7 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
         created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):  # the system frees it when its holder dies
+            sweep_temporaries(folder)
             dead: dict[str, str] = {}
             for archive in _archives(name):
                 if not archive.archive_intact(folder):
@@ -183,7 +192,7 @@ def hold_out(
 
 def _archives(name: str) -> list[_Archive]:
     """Training images, training labels, test images, test labels."""
-    family = FAMILY[name]
+    family = _family(name)
     resources, mirrors = family.resources, family.mirrors
     if name == "qmnist":  # lists whole URLs by subset
         resources = resources["train"] + resources["test"]
@@ -191,8 +200,14 @@ def _archives(name: str) -> list[_Archive]:
     return [_Archive(url.rpartition("/")[2], md5, mirrors) for url, md5 in resources]
 
 
+def _family(name: str) -> Any:
+    from torchvision import datasets  # takes a second
+
+    return getattr(datasets, FAMILY[name])
+
+
 def _folder(name: str, directory: Path) -> Path:
-    return directory / str(FAMILY[name].__name__) / "raw"
+    return directory / FAMILY[name] / "raw"
 
 
 def _download(archive: _Archive, mirrors: Sequence[str], dead: dict[str, str]) -> bytes:
@@ -229,6 +244,8 @@ def _get(url: str) -> bytes:
 
 
 def _read_idx(file: Path) -> Tensor:
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
     values: Tensor = read_sn3_pascalvincent_tensor(str(file), strict=False)
     return values
 

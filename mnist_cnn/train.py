@@ -6,7 +6,10 @@ Everything is set in conf/. torch is imported late: --help and unknown keys must
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError, RunError, fail, run_command
 from mnist_cnn.runs import Run, config_hash, write_whole
+from mnist_cnn.signals import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +45,24 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
     if config.get("resume") == "auto" and run.is_complete(config_hash(config)) and _is_enough(run.result(), config):
         log.info("%s is complete already; resume=never trains it again", run.path)
         return run.result()
+    from mnist_cnn import settings
+
+    settings.check(config, run)
     from mnist_cnn.training import assemble
 
     job = assemble(config, run)
     if job.trainer.world_size > 1 and _in_sweep():  # the processes that Lightning starts would sweep too
         raise InputError("a sweep runs each job on one device: give trainer.devices=1, or start the jobs one by one")
-    if job.trainer.is_global_zero:
-        _save_config(cfg, run, overrides)
-        if not _in_sweep():
-            run.link_latest()
-    return job.fit_and_test(overrides)
+    try:
+        with run.locked() if job.trainer.is_global_zero else nullcontext():
+            if job.trainer.is_global_zero:
+                _save_config(cfg, run, overrides)
+                if not _in_sweep():
+                    run.link_latest()
+            return job.fit_and_test(overrides)
+    except OSError as error:
+        what = f"{error.filename or run.path} cannot be written: {error.strerror or error}"
+        raise RunError(f"{what}; what was saved before is whole, and the same command goes on from there") from error
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -60,16 +72,22 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that train together
     try:
         result = train(cfg, run, OmegaConf.to_container(HydraConfig.get().overrides.task))  # type: ignore[arg-type]
-    except InputError as error:
+    except (InputError, RunError) as error:
         if _in_sweep():  # this job failed; the others go on
             log.error("error: %s", error)
             raise RunError(f"{run.path.name}: {error}") from error
         if first:
             run.discard_if_empty()
-        fail(error)
-    except (KeyboardInterrupt, SystemExit):  # Lightning ends the process on Ctrl-C
+        fail(error, status=2 if isinstance(error, InputError) else 1)
+    except Stopped:
         if first and run.last.is_file():
-            log.info(f"stopped; to go on: the same command with hydra.run.dir={os.path.relpath(run.path)}")
+            log.info("stopped; to go on: %s", _command_to_go_on(run))
+        elif first:
+            run.discard_if_empty()
+        raise
+    except Exception:
+        if _in_sweep():
+            log.exception("failed")
         raise
     if first:
         validation = f"val/acc {result['val/acc']:.4f}  " if "val/acc" in result else ""
@@ -90,7 +108,7 @@ def command() -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}: give another hydra.run.dir") from error
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
@@ -109,6 +127,15 @@ def _save_config(cfg: DictConfig, run: Run, overrides: Sequence[str]) -> None:
         parts["hydra"] = OmegaConf.create({"hydra": HydraConfig.get()})
     for name, part in parts.items():
         write_whole(run.path / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part).encode())
+
+
+def _command_to_go_on(run: Run) -> str:
+    """Write this command line so that it goes on in the same directory."""
+    key, folder = "hydra.run.dir", run.path
+    if _in_sweep():
+        key, folder = "hydra.sweep.dir", Path(HydraConfig.get().sweep.dir).resolve()
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", f"{key}="))]
+    return shlex.join(["python", "-m", "mnist_cnn.train", *kept, f"{key}={os.path.relpath(folder)}"])
 
 
 def _in_sweep() -> bool:

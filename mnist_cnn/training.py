@@ -3,35 +3,32 @@
 import logging
 import platform
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
-from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
-from mnist_cnn import __version__, sources
-from mnist_cnn.checkpoint import AtomicCheckpointIO, SaveLast, check_resumable
+from mnist_cnn import __version__, signals, sources
+from mnist_cnn.checkpoint import check_resumable, read_checkpoint
 from mnist_cnn.classifier import DigitClassifier, plain
 from mnist_cnn.data import MNISTDataModule
-from mnist_cnn.errors import InputError, one_of, whole_number
+from mnist_cnn.errors import InputError
 from mnist_cnn.nets import count_parameters, layer_table
 from mnist_cnn.optim import build_optimizer, build_scheduler
 from mnist_cnn.progress import EpochLog, quiet_lightning
-from mnist_cnn.runs import Run, checkpoint_file, config_hash, decisive
+from mnist_cnn.runs import Run, config_hash, decisive
+from mnist_cnn.saving import AtomicCheckpointIO, SaveLast
 
 log = logging.getLogger(__name__)
 
-# What may be asked of Lightning's Trainer: the rest is ours to set, or would cut a run's meaning short.
-_TRAINER_KEYS = (
-    *("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "accumulate_grad_batches"),
-    *("gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "profiler"),
-)
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
@@ -46,6 +43,7 @@ class Job:
     dataset: sources.Dataset
     trainer: pl.Trainer
     epochs: EpochLog
+    saver: SaveLast
     resume_from: Path | None
 
     def fit_and_test(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -53,7 +51,7 @@ class Job:
         if self.trainer.is_global_zero:
             self.run.open(self.resume_from)
             log.info("%s", self)
-        self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
+        self._fit()
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
         result = {
             "status": "complete",
@@ -76,6 +74,16 @@ class Job:
             self.run.finish(result)
         return result
 
+    def _fit(self) -> None:
+        with signals.held():
+            try:
+                self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                if self.resume_from is None or self.saver.started or isinstance(error, InputError):
+                    raise
+                what = f"{type(error).__name__}: {error}"  # what torch and Lightning make of a state that is none
+                raise InputError(f"{self.resume_from} cannot be resumed: {what}") from error
+
     def __str__(self) -> str:
         """What is about to be trained: the layer table, the images, the device."""
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
@@ -87,53 +95,53 @@ class Job:
 
 
 def assemble(config: Mapping[str, Any], run: Run) -> Job:
-    """Build and check everything, and bring the data, without writing into the run directory.
+    """Build everything from a configuration that `settings.check` has passed, and bring the data.
 
-    Raises InputError for what cannot be used.
+    Writes nothing into the run directory. Raises InputError for what cannot be used.
     """
-    _check_keys(config)
     quiet_lightning()
-    seed = whole_number("seed", config.get("seed"), 0, 2**32 - 1)
-    pl.seed_everything(seed, workers=True, verbose=False)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
     classifier = DigitClassifier(
         config["model"],
         optimizer=lambda parameters: build_optimizer(config["optimizer"], parameters),
         scheduler=lambda optimizer: build_scheduler(config["scheduler"], optimizer, _steps(data, trainer)),
     )
-    build_scheduler(config["scheduler"], build_optimizer(config["optimizer"], classifier.parameters()), steps=100)
-    data = MNISTDataModule(**config["data"] | {"seed": seed})
+    data = MNISTDataModule(**config["data"] | {"seed": config["seed"]})
     epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)
-    trainer = _trainer(config, run, epochs)
-    resume_from = _resume_from(config.get("resume"), run)
+    saver = SaveLast(run.last, config["checkpoint"].get("every_steps"), decisive(config))
+    trainer = _trainer(config, run, [epochs, *_best(config, run), saver])  # last, to hold what the others count
+    resume_from = run.resume_from(config["resume"])
+    if resume_from is not None:
+        read_checkpoint(resume_from)  # before any data
     data.prepare_data()
     data.setup()
     assert data.dataset is not None
     if resume_from is not None:
-        check_resumable(resume_from, decisive(config), data.dataset.name)
-    return Job(config, run, classifier, data, data.dataset, trainer, epochs, resume_from)
+        check_resumable(resume_from, decisive(config), data.dataset.name, _after_a_step(classifier, trainer))
+    return Job(config, run, classifier, data, data.dataset, trainer, epochs, saver, resume_from)
 
 
-def _check_keys(config: Mapping[str, Any]) -> None:
-    for group in ("checkpoint", "data", "logger", "model", "optimizer", "scheduler", "trainer"):
-        if not isinstance(config.get(group), Mapping):
-            raise InputError(f"{group}={config.get(group)} cannot be used: --help lists the choices")
-    if not isinstance(config["data"].get("dir"), str):
-        raise InputError(f"data.dir={config['data'].get('dir')} cannot be used: give a folder")
-    for group, keys in {"data": signature(MNISTDataModule).parameters, "trainer": _TRAINER_KEYS}.items():
-        for key in config[group]:
-            one_of(f"the key {group}.*", key, keys)
+def _best(config: Mapping[str, Any], run: Run) -> list[pl.Callback]:
+    if not config["data"].get("val_size"):
+        return []
+    return [ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)]
 
 
-def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Trainer:
-    whole_number("trainer.max_epochs", config["trainer"].get("max_epochs"), 1)
-    every_steps, val_size = config["checkpoint"].get("every_steps"), config["data"].get("val_size", 0)
-    if every_steps is not None:
-        whole_number("checkpoint.every_steps", every_steps, 1)
-    callbacks: list[pl.Callback] = [epochs]
-    if val_size:
-        best = ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)
-        callbacks.append(best)
-    callbacks.append(SaveLast(run.last, every_steps, decisive(config)))  # last, to hold what the others count
+def _after_a_step(classifier: DigitClassifier, trainer: pl.Trainer) -> dict[str, Any]:
+    """What a checkpoint of this training would hold: the names, shapes and types, not the values."""
+    twin = cast(DigitClassifier, trainer.precision_plugin.convert_module(deepcopy(classifier)))
+    for weights in twin.parameters():
+        weights.grad = torch.zeros_like(weights)
+    optimizer, scheduler = twin.build_optimizer()
+    optimizer.step()
+    return {
+        "state_dict": twin.state_dict(),
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [scheduler.state_dict()] if scheduler else [],
+    }
+
+
+def _trainer(config: Mapping[str, Any], run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     loggers = _loggers(config["logger"].get("also"), run)
     try:
         return pl.Trainer(
@@ -142,7 +150,7 @@ def _trainer(config: Mapping[str, Any], run: Run, epochs: EpochLog) -> pl.Traine
             plugins=[AtomicCheckpointIO()],
             logger=loggers,
             default_root_dir=run.path,
-            limit_val_batches=None if val_size else 0,
+            limit_val_batches=None if config["data"].get("val_size") else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             use_distributed_sampler=False,  # our batches know their share
@@ -172,13 +180,3 @@ def _loggers(also: Mapping[str, Any] | None, run: Run) -> list[Logger]:
         raise InputError(f"logger={extra} needs a package more: pip install 'mnist_cnn[{extra}]'") from error
     except TypeError as error:
         raise InputError(f"logger={name} cannot be used with {options}: {error}") from error
-
-
-def _resume_from(resume: object, run: Run) -> Path | None:
-    if resume == "never":
-        return None
-    if resume == "auto":
-        return run.last if run.last.is_file() else None
-    if not isinstance(resume, str):
-        raise InputError(f"resume={resume} cannot be used: give auto, never, or the path of a checkpoint or run")
-    return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run

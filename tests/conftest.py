@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,11 +83,14 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Call a command's main function as its module would, and return what a shell would see."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    on_signal = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def reset() -> None:  # Hydra configures logging for the process
         for handler in set(root.handlers) - set(handlers):
             handler.close()
         root.handlers[:], root.level = handlers, level
+        for number, handler in on_signal.items():
+            signal.signal(number, handler)
 
     def call(main: Callable[[], Any], *arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])

@@ -31,8 +31,7 @@ def mirror(tmp_path: Path, sample: sources.Dataset, monkeypatch: pytest.MonkeyPa
     for name, values in zip(FILES, parts, strict=True):
         (folder / name).write_bytes(gzip.compress(idx(values)))
     resources = [(name, hashlib.md5((folder / name).read_bytes()).hexdigest()) for name in FILES]
-    family = SimpleNamespace(__name__="MNIST", mirrors=[], resources=resources)
-    monkeypatch.setitem(sources.FAMILY, "mnist", family)
+    monkeypatch.setattr(sources, "_family", lambda _: SimpleNamespace(mirrors=[], resources=resources))
     return folder
 
 
@@ -48,9 +47,7 @@ def test_qmnists_wider_labels_and_longer_test_file_are_read(
             (tmp_path / f"{part}-{kind}.gz").write_bytes(gzip.compress(content))
             md5 = hashlib.md5((tmp_path / f"{part}-{kind}.gz").read_bytes()).hexdigest()
             resources.setdefault(part, []).append((f"http://127.0.0.1:9/{part}-{kind}.gz", md5))
-    monkeypatch.setitem(
-        sources.FAMILY, "qmnist", SimpleNamespace(__name__="QMNIST", mirrors=["unused"], resources=resources)
-    )
+    monkeypatch.setattr(sources, "_family", lambda _: SimpleNamespace(mirrors=["unused"], resources=resources))
     monkeypatch.setitem(sources.TEST_IMAGES, "qmnist", 900)
     fetch("qmnist", tmp_path, [tmp_path.as_uri()])
     qmnist = read("qmnist", tmp_path)

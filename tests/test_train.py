@@ -12,10 +12,11 @@ import torch
 from conftest import Answer, Trained, config, one_line
 
 from mnist_cnn import sources
-from mnist_cnn.checkpoint import SaveLast, read_checkpoint
+from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import InputError
 from mnist_cnn.evaluate import evaluate
 from mnist_cnn.runs import Run
+from mnist_cnn.saving import SaveLast
 from mnist_cnn.train import command, train
 
 QUICK = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
@@ -45,6 +46,7 @@ def test_the_run_directory_holds_what_the_others_read(trained: Trained) -> None:
         Path(".hydra"),
         Path(".hydra/config.yaml"),
         Path(".hydra/overrides.yaml"),
+        Path(".lock"),
         Path("checkpoints"),
         Path("checkpoints/last.ckpt"),
         Path("metrics.csv"),
@@ -75,6 +77,7 @@ class CutAfter(SaveLast):
     """Ends the run after that step."""
 
     at_step = 0
+    state_key = "SaveLast"
 
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         super().on_train_batch_end(trainer, *arguments)
@@ -131,7 +134,7 @@ def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> N
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_result(here: Path, cli: Callable[..., Answer]) -> None:
     answer = cli(command, *QUICK, "optimizer=sgd", "optimizer.lr=1e9")
     assert answer.status == 1
-    assert "the loss is nan in epoch 1: a smaller optimizer.lr may help" in answer.err.splitlines()[-1]
+    assert "the loss is nan at step 3: try a smaller optimizer.lr" in one_line(answer.err)
     assert not (here / "outputs" / "latest" / "result.json").exists()
 
 

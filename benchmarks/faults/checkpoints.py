@@ -1,0 +1,212 @@
+"""Checkpoints that are damaged, and checkpoints that are made to hurt."""
+
+import io
+import os
+import pickle
+import random
+import struct
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_cnn.archive import sealed
+
+
+class Calls:
+    """Pickles as a call, which whoever unpickles it carelessly makes."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+def saved(content: Any, zipped: bool = True) -> bytes:
+    """Return the file that torch.save makes, sealed: a stranger can seal too."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
+    return sealed(buffer.getvalue()) if zipped else buffer.getvalue()
+
+
+def records(archive: bytes) -> dict[str, bytes]:
+    """Return a zip archive's records by name."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return {entry.filename: file.read(entry) for entry in file.infolist()}
+
+
+def zipped(content: Mapping[str, bytes] | list[tuple[str, bytes]]) -> bytes:
+    """Return a sealed zip archive of records; a list may hold a name twice."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(buffer, "w") as archive:  # of names held twice
+        for name, record in content.items() if isinstance(content, Mapping) else content:
+            archive.writestr(name, record)
+    return sealed(buffer.getvalue())
+
+
+def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield files by what they try. Those that run code make the folder `proof`."""
+    checkpoint = torch.load(io.BytesIO(good), weights_only=True)
+    parts = records(good)
+    name = next(name for name in parts if name.endswith("data.pkl"))
+
+    def among_the_weights(value: Any) -> Any:
+        return checkpoint | {"state_dict": checkpoint["state_dict"] | {"evil": value}}
+
+    def pickled(content: bytes) -> bytes:
+        return zipped({**parts, name: content})
+
+    shell = Calls(os.system, f"mkdir {proof}")
+    makes = f"__import__('os').mkdir({str(proof)!r})"
+    evil_pickle = records(saved(among_the_weights(shell)))["archive/data.pkl"]
+    yield "os.system among the weights", saved(among_the_weights(shell))
+    yield "builtins.eval", saved(among_the_weights(Calls(eval, makes)))
+    yield "builtins.exec, nested", saved(checkpoint | {"callbacks": {"a": [{"b": (Calls(exec, makes),)}]}})
+    yield "builtins.getattr", saved(among_the_weights(Calls(getattr, "text", "upper")))
+    yield "a network of its own", saved(checkpoint | {"hyper_parameters": {"model": torch.nn.Linear(2, 2)}})
+    yield (
+        "_target_ in the hyper-parameters",
+        saved(checkpoint | {"hyper_parameters": {"model": {"name": "conv", "_target_": "os.system"}}}),
+    )
+    yield (
+        "a hyper-parameter more",
+        saved(
+            checkpoint
+            | {"hyper_parameters": {**checkpoint["hyper_parameters"], "optimizer": {"_target_": "os.system"}}}
+        ),
+    )
+    yield "a torch file before zip", saved(among_the_weights(shell), zipped=False)
+    yield "a tar archive", _tar(pickle.dumps(shell, protocol=2))
+    yield "a bare pickle", pickle.dumps(shell, protocol=2)
+    yield "a pickle of protocol 4", pickled(pickle.dumps(shell, protocol=4))
+    yield "a second pickle of the same name", zipped([*parts.items(), (name, evil_pickle)])
+    yield "a first pickle of the same name", zipped([(name, evil_pickle), *parts.items()])
+    yield "a second pickle in capitals", zipped([*parts.items(), (name.upper(), evil_pickle)])
+    yield "bytearray(20 GB)", saved(among_the_weights(Calls(bytearray, 20 * 2**30)))
+    yield "a compressed tensor of 4 GB", _bomb(parts, name)
+    yield "room for 2 billion parts", pickled(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
+    yield "lists that share lists", pickled(_shared_lists(40))
+    yield "a list within itself", pickled(b"\x80\x02]q\x00h\x00a.")
+    yield "100,000 lists within lists", pickled(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    yield "a tensor of 10^12 numbers in 4 bytes", saved(among_the_weights(torch.ones(1).expand(10**6, 10**6)))
+    yield "a sparse tensor", saved(among_the_weights(torch.ones(2, 2).to_sparse()))
+    yield "a tensor that claims others' bytes", pickled(_claiming_more(parts[name]))
+    yield "a text of 4 GB", pickled(b"\x80\x02X\xff\xff\xff\xff.")
+    yield (
+        "weights that are not finite",
+        saved(
+            checkpoint | {"state_dict": {key: value * float("nan") for key, value in checkpoint["state_dict"].items()}}
+        ),
+    )
+
+
+def mutations(good: bytes, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Yield damaged copies of a file, by what was done to them."""
+    chance = random.Random(seed)  # noqa: S311 - to be repeatable
+    kinds = list(_MUTATIONS)
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        damaged = _MUTATIONS[kind](good, chance)
+        if damaged != good:
+            yield kind, damaged
+
+
+def _flip(good: bytes, chance: random.Random, bits: int = 1) -> bytes:
+    damaged = bytearray(good)
+    for _ in range(bits):
+        damaged[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def _cut(good: bytes, chance: random.Random) -> bytes:
+    return good[: chance.randrange(len(good))]
+
+
+def _zeroed(good: bytes, chance: random.Random) -> bytes:
+    start = chance.randrange(len(good))
+    length = min(chance.choice([1, 64, 512, 4096]), len(good) - start)
+    return good[:start] + bytes(length) + good[start + length :]
+
+
+def _inserted(good: bytes, chance: random.Random) -> bytes:
+    place = chance.randrange(len(good))
+    return good[:place] + chance.randbytes(chance.choice([1, 16, 512])) + good[place:]
+
+
+def _removed(good: bytes, chance: random.Random) -> bytes:
+    place = chance.randrange(len(good))
+    return good[:place] + good[place + chance.choice([1, 16, 512]) :]
+
+
+def _swapped(good: bytes, chance: random.Random) -> bytes:
+    """Two tensors of the same size change places, with their checksums."""
+    parts = records(good)
+    pairs = [
+        (a, b)
+        for a in parts
+        for b in parts
+        if a < b and "/data/" in a and len(parts[a]) == len(parts[b]) and parts[a] != parts[b]
+    ]
+    a, b = chance.choice(pairs)
+    parts[a], parts[b] = parts[b], parts[a]
+    comment = good[good.rindex(b"sha256:") :]
+    return zipped(parts)[: -len(comment)] + comment  # the seal is the old one
+
+
+def _unsealed(good: bytes, chance: random.Random) -> bytes:
+    """The digest goes, and then a bit of a tensor."""
+    parts = records(good)
+    name = chance.choice([name for name in parts if "/data/" in name and parts[name]])
+    parts[name] = _flip(parts[name], chance)
+    comment = good[good.rindex(b"sha256:") :]
+    return zipped(parts)[: -len(comment) - 2] + b"\0\0"
+
+
+_MUTATIONS: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
+    "1 bit flipped": _flip,
+    "8 bits flipped": lambda good, chance: _flip(good, chance, 8),
+    "cut": _cut,
+    "a block zeroed": _zeroed,
+    "bytes inserted": _inserted,
+    "bytes removed": _removed,
+    "two entries swapped": _swapped,
+    "the digest removed, a bit flipped": _unsealed,
+}
+
+
+def _tar(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _bomb(parts: Mapping[str, bytes], name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(name, parts[name])
+        with archive.open(name.replace("data.pkl", "data/0"), "w", force_zip64=True) as entry:
+            for _ in range(2**6):
+                entry.write(bytes(2**26))
+    return sealed(buffer.getvalue())
+
+
+def _shared_lists(levels: int) -> bytes:
+    content = b"\x80\x02]q\x00"
+    for level in range(1, levels):
+        content += b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 2
+    return content + b"."
+
+
+def _claiming_more(content: bytes) -> bytes:
+    place = content.index(b"cpuq")  # ..., location, memo, number of items
+    place = content.index(b"M", place)
+    return content[:place] + b"J\xff\xff\xff\x7f" + content[place + 3 :]

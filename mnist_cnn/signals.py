@@ -1,0 +1,67 @@
+"""SIGTERM and Ctrl-C end a command with status 143 or 130; while `held`, only once its work is saved."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_Handlers = dict[signal.Signals, Callable[..., Any] | int | None]
+
+
+class Stopped(SystemExit):
+    """A signal ended the command; `code` is its exit status."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+class _State:
+    received: int | None = None
+    holding = False
+
+
+def watch() -> _Handlers:
+    """Take over the signals that end a command, unless they are ignored, as under nohup. Returns what handled them."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before: _Handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+    return before
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within, the first signal makes `received` tell its number, and no more; the second ends the process at once.
+
+    Raises Stopped at the end if there was one.
+    """
+    before = watch()
+    _State.holding = True
+    try:
+        yield
+    finally:
+        _State.holding = False
+        number, _State.received = _State.received, None
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if number is not None:
+        raise Stopped(number)
+
+
+def received() -> int | None:
+    """Return the number of the signal that has asked the command to end, if one has."""
+    return _State.received
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    if _State.received is not None:
+        os._exit(128 + number)
+    _State.received = number
+    if not _State.holding:
+        raise Stopped(number)
