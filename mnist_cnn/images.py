@@ -5,8 +5,12 @@ The form is MNIST's own (LeCun, Cortes and Burges): the digit is scaled to a 20x
 lies within 0.52 of row and column 14.
 """
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,8 @@ from mnist_cnn.errors import InputError
 
 SIDE, BOX, CENTRE = 28, 20, 14
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM")  # pixels alone: others, as EPS, are programs
+_MOST_PIXELS = 50_000_000  # to decode; at worst 400 MB and a second
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
 
 
@@ -60,12 +66,12 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     Raises InputError if the file is missing, is no picture, is too large, or shows nothing.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):  # what is said of a picture is said in one line
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image, _silent_libtiff(image):
                 gray = _gray(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} is too large: a picture may have {Image.MAX_IMAGE_PIXELS:,} pixels") from error
+        raise InputError(f"{path} is too large: a picture may have {_MOST_PIXELS:,} pixels") from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except Exception as error:
@@ -80,14 +86,33 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     return torch.from_numpy(_into_box(_main_strokes(ink)))
 
 
+@contextmanager
+def _silent_libtiff(image: Image.Image) -> Iterator[None]:
+    """Keep the library libtiff from writing its own lines to standard error."""
+    if image.format != "TIFF":
+        yield
+        return
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
 def _gray(image: Image.Image) -> NDArray[np.float32]:
     """Grey levels 0-255, upright, at most 512 on the longer side."""
     image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))  # a large JPEG is decoded at a fraction of its size
-    image = ImageOps.exif_transpose(image)
+    if image.width * image.height > _MOST_PIXELS:
+        raise Image.DecompressionBombError
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode[0] in "IF":  # more than 8 bits
         image = Image.fromarray(np.asarray(image).astype(np.float32))
     else:
-        image = image.convert("RGBA" if image.has_transparency_data else "L")
+        mode = "RGBA" if image.has_transparency_data else "L"
+        image = image if image.mode == mode else image.convert(mode)  # to convert is to copy
     image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
     if image.mode == "RGBA":
         image = _on_its_paper(image)

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import importlib.resources
 import logging
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -23,7 +24,7 @@ import torch
 from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from rich.console import Console
-from rich.progress import wrap_file
+from rich.progress import BarColumn, DownloadColumn, Progress
 from torch import Tensor
 
 from mnist_cnn.errors import InputError, one_of, whole_number
@@ -38,6 +39,7 @@ TRAINING_IMAGES = {**dict.fromkeys(FAMILY, 60_000), SAMPLE: 4_000}
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
 
 _TIMEOUT = 10.0  # seconds, to connect and for each read
+_SLOWEST = 5_000  # bytes a second, once it has had its time: MNIST's largest file then takes half an hour
 _LARGEST = 64 * 2**20  # bytes; the largest archive of the family has 18 MB
 
 
@@ -234,13 +236,24 @@ def _download(archive: _Archive, mirrors: Sequence[str], dead: dict[str, str]) -
 def _get(url: str) -> bytes:
     log.info("fetching %s", url)
     console = Console(stderr=True)
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - schemes were checked
+    begin, content = time.monotonic(), bytearray()
+    with (
+        urllib.request.urlopen(url, timeout=_TIMEOUT) as response,  # noqa: S310 - schemes were checked
+        Progress(BarColumn(), DownloadColumn(), console=console, disable=not console.is_terminal) as bar,
+    ):
         total = int(response.headers.get("Content-Length") or 0)
-        with wrap_file(response, total, description="", console=console, disable=not console.is_terminal) as file:
-            content = file.read(_LARGEST)
+        task = bar.add_task("", total=total or None)
+        while part := response.read1(2**16):
+            content += part
+            bar.update(task, completed=len(content))
+            seconds = time.monotonic() - begin
+            if seconds > 2 * _TIMEOUT and len(content) < _SLOWEST * seconds:
+                raise TimeoutError(f"it sends fewer than {_SLOWEST:,} bytes a second")
+            if len(content) > _LARGEST:
+                raise ValueError(f"it sends more than {_LARGEST:,} bytes")
     if len(content) < total:
-        raise http.client.IncompleteRead(content, total - len(content))
-    return content
+        raise http.client.IncompleteRead(bytes(content), total - len(content))
+    return bytes(content)
 
 
 def _read_idx(file: Path) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import Answer, Trained, config, one_line
 
+from benchmarks.faults.configs import QUICK, WRONG
 from mnist_cnn import sources
 from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import InputError
@@ -18,8 +19,6 @@ from mnist_cnn.evaluate import evaluate
 from mnist_cnn.runs import Run
 from mnist_cnn.saving import SaveLast
 from mnist_cnn.train import command, train
-
-QUICK = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
 
 
 @pytest.fixture
@@ -198,45 +197,7 @@ def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> N
     assert len(list(here.glob("outputs/sweeps/*/*/*/result.json"))) == 1
 
 
-BAD = {
-    "foo=1": "there is no key foo; --help lists all",
-    "data.batchsize=1": "there is no key data.batchsize: did you mean data.batch_size?",
-    "optimizer=sgd optimizer.rho=0.9": "there is no key optimizer.rho with this choice of optimizer",
-    "optimizer=rmspop": "Available options in 'optimizer': adam",
-    "model.padding=foo": "give one of valid, same",
-    "model.padding=": "give one of valid, same",
-    "model.channels=[8,8,8,8,8]": "too deep",
-    "optimizer.lr=-1": "optimizer.lr=-1",
-    "+optimizer.foo=1": "foo",
-    "optimizer._target_=os.getcwd": "optimizer=os.getcwd",
-    "scheduler=onecycle scheduler.pct_start=7": "pct_start",
-    "data.batch_size=0": "whole number from 1",
-    "data.val_size=60000 data.name=mnist": "from 0 to 59999",
-    "data.name=minst": "did you mean mnist",
-    "+data.batchsize=1": "did you mean batch_size",
-    "trainer.max_epochs=-3": "whole number ≥ 1",
-    "trainer.accelerator=gpux": "gpux",
-    "+trainer.foo=1": "foo",
-    "checkpoint.every_steps=0": "whole number ≥ 1",
-    "seed=-1": "seed=-1",
-    "~seed": "seed=None",
-    "~trainer.max_epochs": "trainer.max_epochs=None",
-    "~optimizer._target_": "optimizer=None",
-    "resume=null": "resume=None cannot be used",
-    "resume=nowhere": "there is no checkpoint ",
-    "data.name=mnist data.dir=/dev/null/x": "cannot be written",
-    "data.name=mnist data.dir=empty data.mirrors=[ftp://x/]": "give http, https or file",
-    "data.name=mnist data.dir=null": "data.dir=None cannot be used",
-    "data.name=mnist data.dir=empty data.fallback=error": "could not be fetched",
-    "+trainer.max_stepz=3": "the key trainer.*=max_stepz is not known",
-    "checkpoint=null": "checkpoint=None cannot be used",
-    "optimizer.lr=${nope}": "nope",
-    "hydra.run.dir=/dev/null/run": "/dev/null/run cannot be written",
-    "model.padding=[a": "no viable alternative",
-}
-
-
-@pytest.mark.parametrize("overrides", BAD)
+@pytest.mark.parametrize("overrides", WRONG)
 def test_bad_input_is_one_line_status_2_and_nothing_written(
     overrides: str, here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +205,7 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     answer = cli(command, *QUICK, *overrides.split())
     assert answer.status == 2
-    assert BAD[overrides] in one_line(answer.err)
+    assert WRONG[overrides] in one_line(answer.err)
     assert not list(here.iterdir())
 
 

@@ -6,6 +6,7 @@ import pickle
 import random
 import struct
 import tarfile
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
+from benchmarks.faults import Case
+from mnist_cnn import load_classifier
 from mnist_cnn.archive import sealed
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs import Run
+from mnist_cnn.saving import SaveLast
+from mnist_cnn.train import CONF, train
 
 
 class Calls:
@@ -210,3 +219,102 @@ def _claiming_more(content: bytes) -> bytes:
     place = content.index(b"cpuq")  # ..., location, memo, number of items
     place = content.index(b"M", place)
     return content[:place] + b"J\xff\xff\xff\x7f" + content[place + 3 :]
+
+
+def cases(work: Path, count: int) -> Iterator[Case]:
+    """Load damaged and hostile checkpoints, and resume from those that do not fit."""
+    work.mkdir(exist_ok=True)
+    run = Run(work / "good")
+    within_an_epoch(run)
+    good, proof = run.last.read_bytes(), work / "executed"
+    weights = load_classifier(run.path).state_dict()
+    for kind, content in mutations(good, count):
+        yield _load(Case("checkpoint", f"damaged: {kind}"), work, content, weights, proof)
+    for kind, content in hostile(good, proof):
+        yield _load(Case("checkpoint, hostile", kind), work, content, weights, proof)
+    yield _resume(Case("checkpoint, to resume", "the right one"), work, good)
+    for kind, content in misfits(good):
+        yield _resume(Case("checkpoint, to resume", kind), work, content)
+
+
+def within_an_epoch(run: Run) -> None:
+    """Train, and leave the checkpoint of step 50 of 63."""
+    at_the_end = SaveLast.on_train_epoch_end
+    SaveLast.on_train_epoch_end = lambda *_: None
+    try:
+        train(_config("checkpoint.every_steps=50"), run)
+    finally:
+        SaveLast.on_train_epoch_end = at_the_end
+
+
+def misfits(good: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield checkpoints whose network is sound, and whose state is not that of the training that they say."""
+    checkpoint = torch.load(io.BytesIO(good), weights_only=True)
+    (optimizer,) = checkpoint["optimizer_states"]
+
+    def with_state(state: object) -> bytes:
+        return saved(checkpoint | {"optimizer_states": [{**optimizer, "state": state}]})
+
+    first = optimizer["state"][0]
+    name = next(iter(first))
+    yield "optimizer state of another size", with_state({**optimizer["state"], 0: {**first, name: torch.ones(3)}})
+    yield "optimizer state that would broadcast", with_state({**optimizer["state"], 0: {**first, name: torch.ones(1)}})
+    yield (
+        "optimizer state of another type",
+        with_state({**optimizer["state"], 0: {**first, name: first[name].double()}}),
+    )
+    yield "optimizer state of fewer weights", with_state({0: first})
+    yield "optimizer state that is a number", with_state(3)
+    yield "no optimizer", saved({key: value for key, value in checkpoint.items() if key != "optimizer_states"})
+    yield "two optimizers", saved(checkpoint | {"optimizer_states": [optimizer, optimizer]})
+    yield "a scheduler's state", saved(checkpoint | {"lr_schedulers": [{"last_epoch": 3, "optimizer": 4}]})
+    yield "loops that are none", saved(checkpoint | {"loops": 3})
+    yield "callbacks that are none", saved(checkpoint | {"callbacks": {"EpochLog": {"rows": 3}}})
+    yield "a place beyond the epoch", saved(checkpoint | {"loops": _moved(checkpoint["loops"], 10**9)})
+    yield "a place before the epoch", saved(checkpoint | {"loops": _moved(checkpoint["loops"], -1)})
+    yield "another configuration", saved(checkpoint | {"config": checkpoint["config"] | {"optimizer.lr": 1.0}})
+    yield "no configuration", saved({key: value for key, value in checkpoint.items() if key != "config"})
+    yield "another data set", saved(checkpoint | {"MNISTDataModule": {"dataset": "kmnist"}})
+
+
+def _moved(loops: dict[str, Any], batch: int) -> dict[str, Any]:
+    state = {"combined_loader": [{"epoch": 0, "batch": batch}]}
+    return loops | {"fit_loop": loops["fit_loop"] | {"state_dict": state}}
+
+
+def _config(*overrides: str) -> DictConfig:
+    keys = ["data.name=sample", "trainer=cpu", "trainer.max_epochs=1", *overrides]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=keys)
+
+
+def _load(case: Case, work: Path, content: bytes, weights: Mapping[str, torch.Tensor], proof: Path) -> Case:
+    file = work / "file.ckpt"
+    file.write_bytes(content)
+    begin, wrong = time.monotonic(), ""
+    try:
+        loaded = load_classifier(file).state_dict()
+        wrong = "" if all(torch.equal(loaded[name], weights[name]) for name in weights) else "loaded other weights"
+    except InputError as error:
+        wrong = "" if "\n" not in str(error) else f"said {error}"
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        wrong = f"{type(error).__name__}: {error}"
+    if proof.exists():
+        proof.rmdir()
+        wrong = "executed"
+    return case._replace(wrong=wrong, seconds=time.monotonic() - begin)
+
+
+def _resume(case: Case, work: Path, content: bytes) -> Case:
+    file = work / "file.ckpt"
+    file.write_bytes(content)
+    begin = time.monotonic()
+    try:
+        train(_config(f"resume={file}"), Run(work / "resumed"))
+    except InputError as error:
+        wrong = "" if "\n" not in str(error) and case.fault != "the right one" else f"said {error}"
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        wrong = f"{type(error).__name__}: {error}"
+    else:
+        wrong = "was taken" if case.fault != "the right one" else ""
+    return case._replace(wrong=wrong, seconds=time.monotonic() - begin)
