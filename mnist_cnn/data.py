@@ -76,7 +76,10 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
     """A DataLoader that says where it stands, so that Lightning can resume within an epoch."""
 
     def __init__(self, images: Images, order: BatchOrder) -> None:
-        super().__init__(TensorDataset(*images), sampler=order, batch_size=None, collate_fn=tuple)
+        # a generator of its own, since to iterate over a DataLoader draws from it, though nothing comes of it here
+        super().__init__(
+            TensorDataset(*images), sampler=order, batch_size=None, collate_fn=tuple, generator=torch.Generator()
+        )
         self.order = order
 
     def state_dict(self) -> dict[str, int]:

@@ -110,6 +110,7 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)
     saver = SaveLast(run.last, config["checkpoint"].get("every_steps"), decisive(config))
     trainer = _trainer(config, run, [epochs, *_best(config, run), saver])  # last, to hold what the others count
+    classifier = cast(DigitClassifier, trainer.precision_plugin.convert_module(classifier))  # before it is restored
     resume_from = run.resume_from(config["resume"])
     if resume_from is not None:
         read_checkpoint(resume_from)  # before any data
@@ -117,7 +118,7 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     data.setup()
     assert data.dataset is not None
     if resume_from is not None:
-        check_resumable(resume_from, decisive(config), data.dataset.name, _after_a_step(classifier, trainer))
+        check_resumable(resume_from, decisive(config), data.dataset.name, _after_a_step(classifier))
     return Job(config, run, classifier, data, data.dataset, trainer, epochs, saver, resume_from)
 
 
@@ -127,9 +128,9 @@ def _best(config: Mapping[str, Any], run: Run) -> list[pl.Callback]:
     return [ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)]
 
 
-def _after_a_step(classifier: DigitClassifier, trainer: pl.Trainer) -> dict[str, Any]:
+def _after_a_step(classifier: DigitClassifier) -> dict[str, Any]:
     """What a checkpoint of this training would hold: the names, shapes and types, not the values."""
-    twin = cast(DigitClassifier, trainer.precision_plugin.convert_module(deepcopy(classifier)))
+    twin = deepcopy(classifier)
     for weights in twin.parameters():
         weights.grad = torch.zeros_like(weights)
     optimizer, scheduler = twin.build_optimizer()

@@ -1,19 +1,29 @@
+import contextlib
 import json
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.runs import Run, checkpoint_file, config_hash, write_whole
+from mnist_cnn.runs import LogFile, Run, checkpoint_file, config_hash, write_whole
+
+
+def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_whole(tmp_path / "file", b"new")
+    assert error.value.filename == str(tmp_path / "file")
+
+
+def full(_: int) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     write_whole(file, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
@@ -111,3 +121,31 @@ def test_a_checkpoint_is_found_by_run_or_file_or_named_as_missing(tmp_path: Path
         checkpoint_file(tmp_path)
     write_whole(run.last, json.dumps({}).encode())
     assert checkpoint_file(tmp_path) == checkpoint_file(run.last) == run.last
+
+
+def test_one_process_at_a_time_trains_in_a_directory(tmp_path: Path) -> None:
+    run, other = Run(tmp_path / "run").locked(), Run(tmp_path / "run").locked()
+    with run, pytest.raises(InputError, match="run is in use by another process"):
+        other.__enter__()
+    with Run(tmp_path / "run").locked():
+        pass
+
+
+def test_what_a_dead_process_was_writing_is_swept_away(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.last.parent.mkdir()
+    for half in (run.last.parent / ".last.ckpt.7.tmp", tmp_path / ".result.json.7.tmp"):
+        half.write_bytes(b"half")
+    run.open()
+    assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == []
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.Logger("here")
+    handler = LogFile("/dev/full")
+    logger.addHandler(handler)
+    logger.error("one")
+    logger.error("two")
+    with contextlib.suppress(OSError):
+        handler.close()
+    assert capsys.readouterr().err == "warning: /dev/full cannot be written: No space left on device; going on\n"

@@ -1,8 +1,6 @@
 import gzip
 import hashlib
-import http.server
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,29 +8,24 @@ import pytest
 import torch
 from torchvision import datasets
 
+from benchmarks.faults import sources as faults
 from mnist_cnn import sources
 from mnist_cnn.errors import InputError
 from mnist_cnn.sources import Unreachable, checked_mirrors, fetch, hold_out, is_complete, read
 
-FILES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
-
-def idx(values: torch.Tensor) -> bytes:
-    shape = b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return bytes([0, 0, 8, values.ndim]) + shape + values.to(torch.uint8).numpy().tobytes()
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Path]:
+    """A folder with the sample in MNIST's four files; torchvision's list names these, and no mirror."""
+    with faults.small_mnist(tmp_path / "mirror"):
+        yield tmp_path / "mirror"
 
 
 @pytest.fixture
-def mirror(tmp_path: Path, sample: sources.Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the sample in MNIST's four files; torchvision's list is made to name these, and no mirror."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    parts = (sample.train.images[:, 0], sample.train.labels, sample.test.images[:, 0], sample.test.labels)
-    for name, values in zip(FILES, parts, strict=True):
-        (folder / name).write_bytes(gzip.compress(idx(values)))
-    resources = [(name, hashlib.md5((folder / name).read_bytes()).hexdigest()) for name in FILES]
-    monkeypatch.setattr(sources, "_family", lambda _: SimpleNamespace(mirrors=[], resources=resources))
-    return folder
+def site(mirror: Path) -> Iterator[faults.Site]:
+    served = faults.Site(mirror)
+    yield served
+    served.close()
 
 
 def test_qmnists_wider_labels_and_longer_test_file_are_read(
@@ -40,7 +33,7 @@ def test_qmnists_wider_labels_and_longer_test_file_are_read(
 ) -> None:
     labels = torch.stack([sample.test.labels] + [torch.zeros(1000, dtype=torch.int64)] * 7, dim=1)
     wide = bytes([0, 0, 12, 2]) + (1000).to_bytes(4, "big") + (8).to_bytes(4, "big")
-    files = {"images": idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
+    files = {"images": faults.idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
     resources = {}
     for part in ("train", "test"):
         for kind, content in files.items():
@@ -56,50 +49,6 @@ def test_qmnists_wider_labels_and_longer_test_file_are_read(
     assert torch.equal(qmnist.test.labels, sample.test.labels[:900])
 
 
-class Site:
-    """An http server on this machine; `answer(name)` gives status and body; `asked` lists what was asked for."""
-
-    def __init__(self, answer: Callable[[str], tuple[int, bytes]]) -> None:
-        self.asked: list[str] = []
-        site = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = self.path.rpartition("/")[2]
-                site.asked.append(name)
-                status, body = answer(name)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body if name not in site.cut else body[: len(body) // 2])
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.cut: set[str] = set()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Site]]:
-    sites = []
-
-    def start(answer: Callable[[str], tuple[int, bytes]]) -> Site:
-        sites.append(Site(answer))
-        return sites[-1]
-
-    yield start
-    for site in sites:
-        site.server.shutdown()
-        site.server.server_close()
-
-
-def good(mirror: Path) -> Callable[[str], tuple[int, bytes]]:
-    return lambda name: (200, (mirror / name).read_bytes())
-
-
 def test_files_come_from_a_folder_and_read_as_torchvision_reads_them(
     mirror: Path, tmp_path: Path, sample: sources.Dataset
 ) -> None:
@@ -110,38 +59,28 @@ def test_files_come_from_a_folder_and_read_as_torchvision_reads_them(
     assert torch.equal(ours.test.labels, theirs.targets)
 
 
-def test_files_come_over_http_and_once(mirror: Path, tmp_path: Path, serve: Callable[..., Site]) -> None:
-    site = serve(good(mirror))
-    fetch("mnist", tmp_path, [site.url])
-    fetch("mnist", tmp_path, [site.url])
-    assert site.asked == FILES
+def test_files_come_over_http_and_once(tmp_path: Path, site: faults.Site) -> None:
+    fetch("mnist", tmp_path, [site.url("good")])
+    fetch("mnist", tmp_path, [site.url("good")])
+    assert site.asked == faults.FILES
 
 
-def test_four_that_fetch_at_once_download_once(mirror: Path, tmp_path: Path, serve: Callable[..., Site]) -> None:
-    site = serve(good(mirror))
-    threads = [threading.Thread(target=fetch, args=("mnist", tmp_path, [site.url])) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert site.asked == FILES
-    assert is_complete("mnist", tmp_path)
+@pytest.mark.parametrize("way", faults.BAD_WAYS)
+def test_a_mirror_that_fails_is_named_with_its_reason(
+    way: str, tmp_path: Path, site: faults.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
+    with pytest.raises(Unreachable, match=f"train-images-idx3-ubyte.gz could not be fetched: {site.url(way)}.*: "):
+        fetch("mnist", tmp_path / "data", [site.url(way)])
 
 
-@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
-def test_a_damaged_file_is_healed(mirror: Path, tmp_path: Path, name: str, damage: str) -> None:
-    fetch("mnist", tmp_path, [mirror.as_uri()])
-    file = tmp_path / "MNIST" / "raw" / name
-    content = bytearray(file.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-    file.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
-    if damage == "missing":
-        file.unlink()
-    assert not is_complete("mnist", tmp_path)
-    fetch("mnist", tmp_path, [mirror.as_uri()])
-    assert is_complete("mnist", tmp_path)
+def test_every_fault_of_a_server_or_a_folder_is_refused_or_healed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
+    cases = list(faults.cases(tmp_path))
+    assert len(cases) > 40
+    assert not [case for case in cases if case.wrong]
 
 
 def test_a_damaged_extracted_file_needs_no_source(mirror: Path, tmp_path: Path) -> None:
@@ -149,39 +88,6 @@ def test_a_damaged_extracted_file_needs_no_source(mirror: Path, tmp_path: Path) 
     (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"")
     fetch("mnist", tmp_path)
     assert is_complete("mnist", tmp_path)
-
-
-BAD = {
-    "404": lambda name: (404, b""),
-    "503": lambda name: (503, b"later"),
-    "a page with status 200": lambda name: (200, b"<html>sign in</html>"),
-}
-
-
-@pytest.mark.parametrize("kind", [*BAD, "cut half-way", "nobody there"])
-def test_a_mirror_that_fails_is_passed_over(
-    kind: str, mirror: Path, tmp_path: Path, serve: Callable[..., Site]
-) -> None:
-    bad = serve(BAD.get(kind, good(mirror)))
-    bad.cut = set(FILES) if kind == "cut half-way" else set()
-    url = "http://127.0.0.1:9/" if kind == "nobody there" else bad.url
-    with pytest.raises(Unreachable, match="train-images-idx3-ubyte.gz could not be fetched"):
-        fetch("mnist", tmp_path, [url])
-    assert not is_complete("mnist", tmp_path)
-    assert not (tmp_path / "MNIST").exists()
-    fetch("mnist", tmp_path, [url, mirror.as_uri()])
-    assert is_complete("mnist", tmp_path)
-
-
-def test_a_server_that_never_answers_is_given_up(
-    mirror: Path, tmp_path: Path, serve: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
-    forever = threading.Event()
-    site = serve(lambda name: (200 if forever.wait(3) else 500, b""))
-    with pytest.raises(Unreachable, match="timed out"):
-        fetch("mnist", tmp_path, [site.url])
-    forever.set()
 
 
 @pytest.mark.parametrize(

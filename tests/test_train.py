@@ -4,9 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import Answer, Trained, config, one_line
@@ -17,7 +15,6 @@ from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import InputError
 from mnist_cnn.evaluate import evaluate
 from mnist_cnn.runs import Run
-from mnist_cnn.saving import SaveLast
 from mnist_cnn.train import command, train
 
 
@@ -68,50 +65,6 @@ def test_the_same_seed_gives_the_same_run(trained: Trained, tmp_path: Path) -> N
     }
 
 
-class Cut(Exception):
-    pass
-
-
-class CutAfter(SaveLast):
-    """Ends the run after that step."""
-
-    at_step = 0
-    state_key = "SaveLast"
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        super().on_train_batch_end(trainer, *arguments)
-        if trainer.global_step == self.at_step:
-            raise Cut
-
-
-@pytest.mark.parametrize("step", [23, 55, 58, 66])  # 22 and 66: saved within an epoch; 55: at its last batch, its end
-def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = config(
-        "data.name=sample",
-        "data.val_size=500",  # 55 steps an epoch
-        "trainer=cpu",
-        "trainer.max_epochs=2",
-        "optimizer=adam",
-        "scheduler=onecycle",
-        "checkpoint.every_steps=11",
-    )
-    uncut = train(cfg, Run(tmp_path / "uncut"))
-    with monkeypatch.context() as patch:
-        patch.setattr("mnist_cnn.training.SaveLast", CutAfter)
-        patch.setattr(CutAfter, "at_step", step)
-        with pytest.raises(Cut):
-            train(cfg, Run(tmp_path / "cut"))
-    assert not Run(tmp_path / "cut").result()
-    resumed = train(cfg, Run(tmp_path / "cut"))
-    assert {**resumed, "seconds_per_epoch": 0} == {**uncut, "seconds_per_epoch": 0}
-    assert (tmp_path / "cut" / "metrics.csv").read_bytes() == (tmp_path / "uncut" / "metrics.csv").read_bytes()
-    for file in ("last.ckpt", "best.ckpt"):
-        ours, theirs = (
-            read_checkpoint(tmp_path / name / "checkpoints" / file)["state_dict"] for name in ("cut", "uncut")
-        )
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
 def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
     before = Run(trained.path).last.stat().st_mtime_ns
     assert train(config("data.name=sample", "trainer=cpu"), Run(trained.path)) == trained.result
@@ -128,13 +81,6 @@ def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> N
     result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
     (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if "monitor" in name)
     assert float(state["best_model_score"]) == pytest.approx(result["val/acc"])
-
-
-def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_result(here: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli(command, *QUICK, "optimizer=sgd", "optimizer.lr=1e9")
-    assert answer.status == 1
-    assert "the loss is nan at step 3: try a smaller optimizer.lr" in one_line(answer.err)
-    assert not (here / "outputs" / "latest" / "result.json").exists()
 
 
 def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +186,13 @@ def test_help_does_not_wait_for_torch() -> None:
     shown = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True).stdout
     assert "optimizer: adam, adamw, nadam, rmsprop, sgd" in shown
     assert shown.splitlines()[-1] == "False"
+
+
+def test_a_wrong_value_does_not_wait_for_lightning() -> None:
+    code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['optimizer.lr=-1']\n"
+    check = "try: command()\nexcept SystemExit: print('lightning' in sys.modules, 'torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.full

@@ -47,7 +47,7 @@ def finish(folder: Path) -> str:
 
 def difference(run: Path, uncut: Path) -> str:
     """Say in what two run directories differ: bits of weights, rows, results. Seconds are no result."""
-    for name in ("last.ckpt", "best.ckpt"):
+    for name in sorted(file.name for file in Run(uncut).last.parent.glob("*.ckpt")):
         ours, theirs = (read_checkpoint(folder / "checkpoints" / name) for folder in (run, uncut))
         if not all(torch.equal(ours["state_dict"][key], value) for key, value in theirs["state_dict"].items()):
             return f"{name} differs"

@@ -1,0 +1,156 @@
+"""What is kept of a run that ends before its end, and that it goes on as if it had not ended."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import config
+from torch import Tensor
+
+from benchmarks.faults.configs import QUICK
+from benchmarks.faults.runs import difference
+from mnist_cnn import DigitClassifier
+from mnist_cnn.checkpoint import read_checkpoint
+from mnist_cnn.errors import RunError
+from mnist_cnn.runs import Run
+from mnist_cnn.saving import SaveLast
+from mnist_cnn.train import train
+
+Compare = Callable[..., None]
+
+
+class Cut(Exception):
+    pass
+
+
+class CutAfter(SaveLast):
+    """Ends the run after that step."""
+
+    at_step = 0
+    state_key = "SaveLast"
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, *arguments)
+        if trainer.global_step == self.at_step:
+            raise Cut
+
+
+@pytest.fixture
+def ends_as_if_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """Train with these overrides, once as they are and once cut after a step and begun again, and compare."""
+
+    def compare(step: int, *overrides: str) -> None:
+        cfg = config(*QUICK, *overrides)
+        train(cfg, Run(tmp_path / "uncut"))
+        with monkeypatch.context() as patch:
+            patch.setattr("mnist_cnn.training.SaveLast", CutAfter)
+            patch.setattr(CutAfter, "at_step", step)
+            with pytest.raises(Cut):
+                train(cfg, Run(tmp_path / "cut"))
+        assert not Run(tmp_path / "cut").result()
+        assert Run(tmp_path / "cut").last.exists()
+        train(cfg, Run(tmp_path / "cut"))
+        assert difference(tmp_path / "cut", tmp_path / "uncut") == ""
+
+    return compare
+
+
+VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "scheduler=onecycle")
+
+
+@pytest.mark.parametrize("step", [23, 55, 58, 66])  # 22 and 66: saved within an epoch; 55: at its last batch, its end
+def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, ends_as_if_uncut: Compare) -> None:
+    ends_as_if_uncut(step, *VALIDATED, "checkpoint.every_steps=11")
+
+
+MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+scheduler.milestones=[20,50]")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("optimizer=rmsprop", "optimizer.momentum=0.5", "optimizer.centered=true"),
+        ("optimizer=nadam", "scheduler=cosine"),
+        ("optimizer=adamw", *MILESTONES),
+        ("optimizer=sgd", "+trainer.accumulate_grad_batches=2"),
+        ("+trainer.precision=64-true",),
+    ],
+)
+def test_whatever_is_trained_goes_on_as_if_uncut(overrides: tuple[str, ...], ends_as_if_uncut: Compare) -> None:
+    ends_as_if_uncut(26, *overrides, "checkpoint.every_steps=13")
+
+
+class NoisyDescent(torch.optim.SGD):
+    """Draws from the random generator at every step."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for weights in group["params"]:
+                    weights += 1e-4 * torch.randn_like(weights)
+        return loss
+
+
+def test_an_optimizer_that_draws_at_random_goes_on_as_if_uncut(ends_as_if_uncut: Compare) -> None:
+    ends_as_if_uncut(22, "optimizer=sgd", f"optimizer._target_={__name__}.NoisyDescent", "checkpoint.every_steps=11")
+
+
+class Unkeepable(torch.optim.SGD):
+    """Has a state that is no data."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "log": Path("log")}
+
+
+def test_a_state_that_could_not_be_read_again_ends_the_run_at_its_first_save(tmp_path: Path) -> None:
+    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Unkeepable", "checkpoint.every_steps=1")
+    with pytest.raises(RunError, match=r"state cannot be kept: it is refused: it asks to call pathlib\."):
+        train(config(*QUICK, *keys), Run(tmp_path))
+    assert not Run(tmp_path).last.exists()
+
+
+@pytest.mark.parametrize(
+    ("every_steps", "kept"), [("20", "is from step 20, before it"), ("null", "was not reached yet")]
+)
+def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state_before(
+    every_steps: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = DigitClassifier.training_step
+
+    def diverge(self: DigitClassifier, batch: Any, batch_idx: int) -> Tensor:
+        return step(self, batch, batch_idx) * (float("inf") if batch_idx == 33 else 1)
+
+    monkeypatch.setattr(DigitClassifier, "training_step", diverge)
+    with pytest.raises(RunError, match=rf"the loss is inf at step 34: try a smaller optimizer.lr, .*checkpoint {kept}"):
+        train(config(*QUICK, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
+    assert not Run(tmp_path).result()
+    if every_steps == "20":
+        weights = read_checkpoint(Run(tmp_path).last)["state_dict"]
+        assert all(value.isfinite().all() for value in weights.values())
+
+
+class Breaking(torch.optim.SGD):
+    """Breaks a weight, after a loss that was sound."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0][0] = float("inf")
+        return loss
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
+    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Breaking", "checkpoint.every_steps=1")
+    with pytest.raises(RunError, match=r"a weight is no finite number at step 1: .*checkpoint was not reached yet"):
+        train(config(*QUICK, *keys), Run(tmp_path))
+    assert not Run(tmp_path).last.exists()
+
+
+def test_the_seconds_of_an_epoch_that_was_cut_are_those_of_both_parts(tmp_path: Path) -> None:
+    train(config(*QUICK, "checkpoint.every_steps=20"), Run(tmp_path))
+    (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if name == "EpochLog")
+    assert state["elapsed"] >= state["seconds"][0] > 0
