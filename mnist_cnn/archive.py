@@ -131,14 +131,15 @@ def _check_pickle(records: Mapping[str, bytes]) -> None:
 
 def _check_size(value: object, at_most: int) -> None:
     """Refuse lists within themselves, or that share lists that share lists: few bytes, but endless to walk through."""
-    waiting, seen = [(value, 0)], 0
+    waiting, seen = [(value, 0)], 1
     while waiting:
         part, depth = waiting.pop()
-        seen += 1
-        if seen > at_most or depth > _DEEPEST:
-            raise InputError("is refused: its lists contain each other, or too many one another")
         parts = [*part.keys(), *part.values()] if isinstance(part, dict) else part
-        waiting.extend((each, depth + 1) for each in (parts if isinstance(parts, list | tuple) else ()))
+        if isinstance(parts, list | tuple):
+            seen += len(parts)
+            if seen > at_most or depth == _DEEPEST:
+                raise InputError("is refused: its lists contain each other, or too many one another")
+            waiting.extend((each, depth + 1) for each in parts)
 
 
 class _Inspector(pickle.Unpickler):

@@ -113,13 +113,20 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     classifier = cast(DigitClassifier, trainer.precision_plugin.convert_module(classifier))  # before it is restored
     resume_from = run.resume_from(config["resume"])
     if resume_from is not None:
-        read_checkpoint(resume_from)  # before any data
+        _check_readable(resume_from)  # before any data
     data.prepare_data()
     data.setup()
     assert data.dataset is not None
     if resume_from is not None:
         check_resumable(resume_from, decisive(config), data.dataset.name, _after_a_step(classifier))
     return Job(config, run, classifier, data, data.dataset, trainer, epochs, saver, resume_from)
+
+
+def _check_readable(checkpoint: Path) -> None:
+    try:
+        read_checkpoint(checkpoint)
+    except InputError as error:
+        raise InputError(f"{error}; resume=never starts over") from error
 
 
 def _best(config: Mapping[str, Any], run: Run) -> list[pl.Callback]:

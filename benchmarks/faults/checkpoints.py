@@ -100,6 +100,7 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     yield "a compressed tensor of 4 GB", _bomb(parts, name)
     yield "room for 2 billion parts", pickled(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
     yield "lists that share lists", pickled(_shared_lists(40))
+    yield "100,000 times a list of 100,000", pickled(_wide_lists(100_000))
     yield "a list within itself", pickled(b"\x80\x02]q\x00h\x00a.")
     yield "100,000 lists within lists", pickled(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
     yield "a tensor of 10^12 numbers in 4 bytes", saved(among_the_weights(torch.ones(1).expand(10**6, 10**6)))
@@ -213,6 +214,11 @@ def _shared_lists(levels: int) -> bytes:
     for level in range(1, levels):
         content += b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 2
     return content + b"."
+
+
+def _wide_lists(width: int) -> bytes:
+    inner = b"]q\x00(" + b"N" * width + b"e"
+    return b"\x80\x02](" + inner + b"h\x00" * width + b"e."
 
 
 def _claiming_more(content: bytes) -> bytes:
