@@ -32,7 +32,7 @@ def measure(data_dir: Path, seeds: int, fits: int = 2) -> dict[str, list[dict[st
     rows: dict[str, list[dict[str, float]]] = {"keras": [], "ours": []}
     with TemporaryDirectory() as folder:
         arrays = Path(folder) / "mnist.npz"
-        _write_arrays(sources.read("mnist", data_dir), arrays)
+        write_arrays(sources.read("mnist", data_dir), arrays)
         for seed in range(seeds):
             rows["keras"].append(_keras(arrays, fits))
             rows["ours"].append(_ours(data_dir, Path(folder) / str(seed), seed, fits))
@@ -75,7 +75,8 @@ def main() -> None:
         )
 
 
-def _write_arrays(dataset: sources.Dataset, file: Path) -> None:
+def write_arrays(dataset: sources.Dataset, file: Path) -> None:
+    """Write what keras.datasets.mnist.load_data() would download, as an .npz."""
     train, test = dataset.train, dataset.test
     np.savez(
         file,

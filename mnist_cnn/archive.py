@@ -15,7 +15,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import torch
 
@@ -29,11 +29,6 @@ _ITEM_BYTES: Final[Mapping[str, int]] = {  # of what stands for a type in a pick
     for size, kinds in {8: ("Double", "Long"), 4: ("Float", "Int"), 2: ("Half", "BFloat16", "Short")}.items()
     for kind in kinds
 } | dict.fromkeys(("CharStorage", "ByteStorage", "BoolStorage"), 1)
-_OPCODES: Final = (  # what Python's pickle of protocol 2 makes of such data
-    "PROTO STOP MARK POP POP_MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM "
-    "SETITEMS NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE BINPUT LONG_BINPUT BINGET "
-    "LONG_BINGET GLOBAL REDUCE BUILD BINPERSID"
-)
 
 
 def saved(checkpoint: Mapping[str, Any]) -> bytes:
@@ -81,7 +76,7 @@ def _inspected(file: io.BufferedIOBase) -> tuple[dict[str, bytes], bool]:
         is_sealed = archive.comment.startswith(_SEAL)
         if is_sealed and not _matches(file, archive.comment):
             raise InputError("is damaged: it does not match the SHA-256 that it was written with")
-        records = _records(archive, file.seek(0, io.SEEK_END))
+        records = _records(archive)
     _check_pickle(records)
     return records, is_sealed
 
@@ -96,14 +91,12 @@ def _matches(file: io.BufferedIOBase, comment: bytes) -> bool:
     return comment == _SEAL + digest.hexdigest().encode()
 
 
-def _records(archive: zipfile.ZipFile, file_size: int) -> dict[str, bytes]:
+def _records(archive: zipfile.ZipFile) -> dict[str, bytes]:
     entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
     if len(entries) != len(archive.infolist()) or "data.pkl" not in entries:
         raise InputError("is no checkpoint, but another zip archive")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
         raise InputError("is refused: it is compressed, and torch writes what it would expand to")
-    if sum(entry.file_size for entry in entries.values()) > file_size:
-        raise InputError("is refused: its parts are larger than the file")
     if entries["data.pkl"].file_size > _LARGEST_PICKLE:
         raise InputError(f"is refused: beside its tensors it has more than {_LARGEST_PICKLE:,} bytes")
     needed = [name for name in entries if name in ("data.pkl", "version", "byteorder") or name.startswith("data/")]
@@ -120,10 +113,7 @@ def _packed(records: Mapping[str, bytes]) -> bytes:
 
 def _check_pickle(records: Mapping[str, bytes]) -> None:
     content = records["data.pkl"]
-    allowed = set(_OPCODES.split())
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name not in allowed:
-            raise InputError(f"is refused: its pickle has the opcode {opcode.name}, which torch does not write")
+    for opcode, argument, _ in pickletools.genops(content):  # compares each length with what is there
         if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(content):  # Python would make room for as many
             raise InputError("is refused: its pickle numbers more parts than it has")
     _check_size(_Inspector(records).load(), at_most=len(content))
@@ -173,11 +163,8 @@ class _Storage:
             raise InputError("is refused: a tensor claims other bytes than it has")
         self.size = claimed
 
-    def __setstate__(self, state: object) -> NoReturn:
-        raise InputError("is refused: it changes its tensors")
 
-
-class _Tensor(_Storage):
+class _Tensor:
     def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], *_: object) -> None:
         if math.prod(size) > storage.size:
             raise InputError("is refused: a tensor claims more numbers than it has")

@@ -88,6 +88,12 @@ def test_hostile_checkpoints_are_refused_and_run_nothing(good: bytes, trained: T
     assert refused >= 24
 
 
+def test_bytes_that_would_take_long_to_look_through_are_refused(good: bytes, tmp_path: Path) -> None:
+    large = dict(faults.hostile(good, tmp_path / "executed"))["a pickle of 9 MB"]
+    with pytest.raises(InputError, match="beside its tensors it has more than 8,388,608 bytes"):
+        load(tmp_path / "large.ckpt", large)
+
+
 def test_the_proof_would_tell(good: bytes, tmp_path: Path) -> None:
     """Read carelessly, the same file runs its code."""
     kind, evil = next(faults.hostile(good, tmp_path / "executed"))

@@ -2,12 +2,22 @@ import contextlib
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs import LogFile, Run, checkpoint_file, config_hash, write_whole
+
+
+def test_file_and_folder_are_on_the_disk_before_the_write_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    write_whole(tmp_path / "file", b"new")
+    assert synced == [False, True]
 
 
 def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from mnist_cnn import signals
 @pytest.fixture(autouse=True)
 def before() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.faults import Case, checkpoints, configs, pictures, runs, saving, sources, stock
 
-SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3800)  # KiB, of small disks
+SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
 COUNTS = {"kills": 50, "signals": 25, "permissions": 6, "stock": 30, "checkpoints": 1000, "pictures": 10_000}
 
 

@@ -102,7 +102,8 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     yield "lists that share lists", pickled(_shared_lists(40))
     yield "100,000 times a list of 100,000", pickled(_wide_lists(100_000))
     yield "a list within itself", pickled(b"\x80\x02]q\x00h\x00a.")
-    yield "100,000 lists within lists", pickled(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    yield "a name of 100,000 lists within lists", pickled(_deep_name(100_000))
+    yield "a pickle of 9 MB", pickled(b"\x80\x02" + b"N0" * 4_500_000 + b"N.")
     yield "a tensor of 10^12 numbers in 4 bytes", saved(among_the_weights(torch.ones(1).expand(10**6, 10**6)))
     yield "a sparse tensor", saved(among_the_weights(torch.ones(2, 2).to_sparse()))
     yield "a tensor that claims others' bytes", pickled(_claiming_more(parts[name]))
@@ -219,6 +220,15 @@ def _shared_lists(levels: int) -> bytes:
 def _wide_lists(width: int) -> bytes:
     inner = b"]q\x00(" + b"N" * width + b"e"
     return b"\x80\x02](" + inner + b"h\x00" * width + b"e."
+
+
+def _deep_name(depth: int) -> bytes:
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    name = b"]" * depth + b"a" * (depth - 1)
+    model = b"}" + text("model") + b"}" + text("name") + name + b"ss"
+    return b"\x80\x02}" + text("state_dict") + b"}s" + text("hyper_parameters") + model + b"s."
 
 
 def _claiming_more(content: bytes) -> bytes:
