@@ -3,6 +3,7 @@
 Nothing that a checkpoint says is imported or called, and the network comes from the closed registry.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -91,14 +92,23 @@ def check_resumable(path: Path, config: Mapping[str, Any], dataset: str, fresh: 
         before, after = then.get(key), now.get(key)
         more_epochs = key == "trainer.max_epochs" and isinstance(before, int) and config[key] > before
         planned = any(other.startswith("scheduler.") for other in now)
-        if before != after and key != "trainer.accelerator" and not (more_epochs and not planned):
+        same = json.dumps(before, default=str) == json.dumps(after, default=str)  # whatever the file has there
+        if not same and key != "trainer.accelerator" and not (more_epochs and not planned):
             raise InputError(
                 f"{path} cannot be resumed: it was trained with {key}={shown(before)}, now it is {after}: "
                 "give what it was, another hydra.run.dir, or resume=never"
             )
+    if not _are_counts(checkpoint.get("loops")):
+        raise InputError(f"{path} cannot be resumed: where it stood is not told in whole numbers")
     for part, expected in fresh.items():
         if (difference := _difference(checkpoint.get(part), expected, part)) is not None:
             raise InputError(f"{path} cannot be resumed: {difference}")
+
+
+def _are_counts(value: object) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_are_counts, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and 0 <= value <= 10**9
 
 
 def _difference(given: object, expected: object, name: str = "") -> str | None:
@@ -106,6 +116,8 @@ def _difference(given: object, expected: object, name: str = "") -> str | None:
     ours, theirs = _describe(expected), _describe(given)
     if ours != theirs:
         return f"{name} is {theirs} where {ours} is needed"
+    if name.endswith(".params") and given != expected:  # which weights the optimizer's numbers are of
+        return f"{name} is {shown(given)} where {shown(expected)} is needed"
     if isinstance(given, dict) and isinstance(expected, dict):
         pairs = [(key, given.get(key), expected.get(key)) for key in [*expected, *given]]
     elif isinstance(given, list | tuple) and isinstance(expected, list | tuple):

@@ -66,11 +66,20 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     signals.watch()
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
     except InputError as error:
         fail(error)
     except RunError as error:
         fail(error, status=1)
     except BrokenPipeError:  # whoever read our output has gone: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         sys.exit(1)
+    except OSError as error:  # a full disk behind standard output
+        _write_no_more()
+        fail(error, status=1)
+
+
+def _write_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

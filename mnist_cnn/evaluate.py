@@ -49,7 +49,7 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
     classifier = classifier_from(checkpoint, path)
     dataset = dataset_of(checkpoint) or "mnist"
     name = sources.SAMPLE if dataset == "mnist-sample" else dataset
-    data = MNISTDataModule(data_dir or run_of(path).result().get("data_dir", "data"), name, fallback="error")
+    data = MNISTDataModule(data_dir or str(run_of(path).result().get("data_dir", "data")), name, fallback="error")
     try:
         data.prepare_data()
     except InputError as error:

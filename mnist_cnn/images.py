@@ -25,7 +25,7 @@ from mnist_cnn.errors import InputError
 
 SIDE, BOX, CENTRE = 28, 20, 14
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM")  # pixels alone: others, as EPS, are programs
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF")  # others are programs, as EPS, or take long, as PPM
 _MOST_PIXELS = 50_000_000  # to decode; at worst 400 MB and a second
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
 
@@ -65,6 +65,8 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     A picture that already has that form passes unchanged, byte for byte.
     Raises InputError if the file is missing, is no picture, is too large, or shows nothing.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path} is not a picture that can be read: it is no file")
     try:
         with warnings.catch_warnings(action="ignore"):  # what is said of a picture is said in one line
             warnings.simplefilter("error", Image.DecompressionBombWarning)

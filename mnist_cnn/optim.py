@@ -129,6 +129,24 @@ def _check(name: str, value: object, allowed: bool, bounds: str) -> None:
         raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
 
 
+def check_steps(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
+    """Build both and take a step: some values are refused only then. Changes the parameters.
+
+    Raises InputError for what cannot be used.
+    """
+    weights = list(parameters)
+    built = build_optimizer(optimizer, weights)
+    schedule = build_scheduler(scheduler, built, steps=100)
+    for each in weights:
+        each.grad = torch.zeros_like(each)
+    for group, options, step in (("optimizer", optimizer, built), ("scheduler", scheduler, schedule)):
+        try:
+            if step is not None:
+                step.step()
+        except Exception as error:
+            raise InputError(f"{group}={options.get('_target_')} cannot be used here: {error}") from error
+
+
 T = TypeVar("T")
 
 

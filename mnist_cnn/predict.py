@@ -1,6 +1,6 @@
 """Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--json]`.
 
-PNG, JPEG, GIF, WebP, TIFF, BMP or PPM; photo, scan or drawing, one digit each: `mnist_cnn.images` brings it into
+PNG, JPEG, GIF, WebP or TIFF; photo, scan or drawing, one digit each: `mnist_cnn.images` brings it into
 MNIST's form.
 A picture that cannot be read gets a line on standard error and makes the exit status 2; the others are answered.
 """

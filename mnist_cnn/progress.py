@@ -17,6 +17,7 @@ from mnist_cnn.runs import write_whole
 
 log = logging.getLogger(__name__)
 
+_ROW = {"epoch", "step", "train/loss", "train/acc"}
 _REFRESH = 0.2  # seconds; reading the metrics waits for the device
 
 
@@ -48,6 +49,11 @@ class EpochLog(pl.Callback):
         return {"rows": self.rows, "seconds": self.seconds, "elapsed": time.monotonic() - self._begin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rows, numbers = state_dict["rows"], [*state_dict["seconds"], state_dict["elapsed"]]
+        numbers += [value for row in rows for value in row.values()]
+        names = [set(row) - {"val/loss", "val/acc"} for row in rows]
+        if not all(isinstance(number, int | float) for number in numbers) or any(each != _ROW for each in names):
+            raise ValueError("its rows are not those of metrics.csv")
         self.rows, self.seconds, self._elapsed = state_dict["rows"], state_dict["seconds"], state_dict["elapsed"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -55,16 +55,31 @@ def sweep_temporaries(folder: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class LogFile(logging.FileHandler):
-    """A run's log. Where it cannot be written, that is said once, and the run goes on: it is no part of its result."""
+class _Lossy(logging.StreamHandler[Any]):
+    """Where what is said cannot be written, that is said once, and the run goes on: it is no part of its result."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # of opening a file
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self.filters:
+        elif not self.filters and not isinstance(error, FileNotFoundError):  # then the folder was given up
             self.addFilter(lambda _: False)
-            print(f"warning: {self.baseFilename} cannot be written: {error.strerror}; going on", file=sys.stderr)
+            where = getattr(self, "baseFilename", "standard output")
+            print(f"warning: {where} cannot be written: {error.strerror}; going on", file=sys.stderr)
+
+
+class LogFile(_Lossy, logging.FileHandler):
+    """A run's log."""
+
+
+class Console(_Lossy):
+    """What is said to a person."""
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +117,7 @@ class Run:
         """What result.json says; empty where there is none (yet)."""
         try:
             result = json.loads((self.path / "result.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return result if isinstance(result, dict) else {}
 
@@ -132,11 +147,13 @@ class Run:
         except Timeout as error:
             raise InputError(f"{self.path} is in use by another process: give another hydra.run.dir") from error
 
-    def open(self, resume_from: Path | None = None) -> None:
-        """Begin: from here on the run is not complete, and what an earlier one left does not pass for this one's."""
-        self.path.mkdir(parents=True, exist_ok=True)
+    def sweep(self) -> None:
+        """Remove what a process that was killed had half written."""
         for folder in (self.path, self.path / ".hydra", self.last.parent):
             sweep_temporaries(folder)
+
+    def open(self, resume_from: Path | None = None) -> None:
+        """Begin: from here on the run is not complete, and what an earlier one left does not pass for this one's."""
         (self.path / "result.json").unlink(missing_ok=True)
         if resume_from != self.last:
             for file in (*self.last.parent.glob("*.ckpt"), self.metrics):
@@ -154,8 +171,10 @@ class Run:
 
     def discard_if_empty(self, outputs: Path = Path("outputs")) -> None:
         """Remove the directory if it holds nothing but a log, and the folders under outputs that it leaves empty."""
-        if {entry.name for entry in self.path.iterdir()} <= {"train.log"}:
-            (self.path / "train.log").unlink(missing_ok=True)
+        given_up = {"train.log", ".lock"}
+        if {entry.name for entry in self.path.iterdir()} <= given_up:
+            for name in given_up:
+                (self.path / name).unlink(missing_ok=True)
             with suppress(OSError):  # not empty: then it stays
                 for folder in (self.path, *self.path.parents):
                     if folder != self.path and not folder.is_relative_to(outputs.resolve()):

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -39,6 +39,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         weights_only: object = None,
     ) -> dict[str, Any]:
         return read_checkpoint(Path(path))
+
+
+class SaveBest(ModelCheckpoint):
+    """Keeps the epoch of the best val/acc in best.ckpt, beside last.ckpt.
+
+    Of its state a checkpoint has the score alone. Lightning's own names files, which it later deletes: whoever wrote
+    the checkpoint could name any.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "best", monitor="val/acc", mode="max", enable_version_counter=False)
+        self.file = folder / "best.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.best_model_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        score = state_dict["score"]
+        if score is not None and self.file.is_file():  # not where another directory's run goes on
+            self.best_model_score = self.kth_value = score.float().reshape(())
+            self.best_model_path = self.kth_best_model_path = str(self.file)
+            self.best_k_models = {str(self.file): self.best_model_score}
 
 
 class SaveLast(Checkpoint):

@@ -42,27 +42,41 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise InputError(str(error)) from error
-    if config.get("resume") == "auto" and run.is_complete(config_hash(config)) and _is_enough(run.result(), config):
-        log.info("%s is complete already; resume=never trains it again", run.path)
+    if _is_done(config, run):
         return run.result()
     from mnist_cnn import settings
 
     settings.check(config, run)
-    from mnist_cnn.training import assemble
-
-    job = assemble(config, run)
-    if job.trainer.world_size > 1 and _in_sweep():  # the processes that Lightning starts would sweep too
-        raise InputError("a sweep runs each job on one device: give trainer.devices=1, or start the jobs one by one")
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that train together
     try:
-        with run.locked() if job.trainer.is_global_zero else nullcontext():
-            if job.trainer.is_global_zero:
-                _save_config(cfg, run, overrides)
-                if not _in_sweep():
-                    run.link_latest()
-            return job.fit_and_test(overrides)
+        with run.locked() if first else nullcontext():
+            return run.result() if _is_done(config, run) else _train(cfg, config, run, overrides)
     except OSError as error:
         what = f"{error.filename or run.path} cannot be written: {error.strerror or error}"
-        raise RunError(f"{what}; what was saved before is whole, and the same command goes on from there") from error
+        raise RunError(f"{what}; what was saved before is whole, and can be gone on from") from error
+
+
+def _train(cfg: DictConfig, config: dict[str, Any], run: Run, overrides: Sequence[str]) -> dict[str, Any]:
+    from mnist_cnn.training import assemble
+
+    def on_start() -> None:
+        _save_config(cfg, run, overrides)
+        if not _in_sweep():
+            run.link_latest()
+
+    job = assemble(config, run, on_start)
+    if job.trainer.world_size > 1 and _in_sweep():  # the processes that Lightning starts would sweep too
+        raise InputError("a sweep runs each job on one device: give trainer.devices=1, or start the jobs one by one")
+    return job.fit_and_test(overrides)
+
+
+def _is_done(config: Mapping[str, Any], run: Run) -> bool:
+    """Whether a run need not be trained: it is complete, with the data asked for. The sample may have stood in."""
+    asked, result = config.get("data") or {}, run.result()
+    enough = result.get("dataset") != "mnist-sample" or "sample" in (asked.get("name"), asked.get("fallback"))
+    if done := config.get("resume") == "auto" and run.is_complete(config_hash(config)) and enough:
+        log.info("%s is complete already; resume=never trains it again", run.path)
+    return done
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -114,12 +128,6 @@ def command() -> None:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _is_enough(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a complete run has the data asked for: the sample may have stood in for MNIST."""
-    asked = config["data"]
-    return result["dataset"] != "mnist-sample" or "sample" in (asked.get("name"), asked.get("fallback"))
-
-
 def _save_config(cfg: DictConfig, run: Run, overrides: Sequence[str]) -> None:
     """Write .hydra/ as Hydra would, but not for a command that was refused."""
     parts = {"config": cfg, "overrides": OmegaConf.create(list(overrides))}
@@ -134,8 +142,14 @@ def _command_to_go_on(run: Run) -> str:
     key, folder = "hydra.run.dir", run.path
     if _in_sweep():
         key, folder = "hydra.sweep.dir", Path(HydraConfig.get().sweep.dir).resolve()
-    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", f"{key}="))]
-    return shlex.join(["python", "-m", "mnist_cnn.train", *kept, f"{key}={os.path.relpath(folder)}"])
+    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
+    kept = [
+        argument
+        for argument in sys.argv[1:]
+        if argument not in flags and not argument.lstrip("+").startswith(("resume=", f"{key}="))
+    ]
+    where = os.path.relpath(folder, HydraConfig.get().runtime.cwd)
+    return shlex.join(["python", "-m", "mnist_cnn.train", *flags, *kept, f"{key}={where}"])
 
 
 def _in_sweep() -> bool:

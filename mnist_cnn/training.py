@@ -2,18 +2,17 @@
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
 
 from mnist_cnn import __version__, signals, sources
@@ -25,7 +24,7 @@ from mnist_cnn.nets import count_parameters, layer_table
 from mnist_cnn.optim import build_optimizer, build_scheduler
 from mnist_cnn.progress import EpochLog, quiet_lightning
 from mnist_cnn.runs import Run, config_hash, decisive
-from mnist_cnn.saving import AtomicCheckpointIO, SaveLast
+from mnist_cnn.saving import AtomicCheckpointIO, SaveBest, SaveLast
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Job:
     def fit_and_test(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
         """Train, test once, and write result.json. Returns what stands in it."""
         if self.trainer.is_global_zero:
-            self.run.open(self.resume_from)
+            self.run.sweep()
             log.info("%s", self)
         self._fit()
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
@@ -78,11 +77,15 @@ class Job:
         with signals.held():
             try:
                 self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
-            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-                if self.resume_from is None or self.saver.started or isinstance(error, InputError):
+            except Exception as error:
+                if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
                     raise
                 what = f"{type(error).__name__}: {error}"  # what torch and Lightning make of a state that is none
                 raise InputError(f"{self.resume_from} cannot be resumed: {what}") from error
+        if not self.saver.started and self.resume_from != self.run.last:
+            raise InputError(f"{self.resume_from} has no epochs left to train: give more trainer.max_epochs")
+        if len(self.epochs.rows) != self.trainer.max_epochs:
+            raise InputError(f"{self.resume_from} cannot be resumed: it has lost rows of metrics.csv")
 
     def __str__(self) -> str:
         """What is about to be trained: the layer table, the images, the device."""
@@ -94,11 +97,18 @@ class Job:
         return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
 
 
-def assemble(config: Mapping[str, Any], run: Run) -> Job:
+def assemble(config: Mapping[str, Any], run: Run, on_start: Callable[[], None] = lambda: None) -> Job:
     """Build everything from a configuration that `settings.check` has passed, and bring the data.
 
-    Writes nothing into the run directory. Raises InputError for what cannot be used.
+    Writes nothing into the run directory: that begins, and `on_start` is called, once the training is under way.
+    Raises InputError for what cannot be used.
     """
+
+    def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            run.open(resume_from)
+            on_start()
+
     quiet_lightning()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     classifier = DigitClassifier(
@@ -109,8 +119,9 @@ def assemble(config: Mapping[str, Any], run: Run) -> Job:
     data = MNISTDataModule(**config["data"] | {"seed": config["seed"]})
     epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)
     saver = SaveLast(run.last, config["checkpoint"].get("every_steps"), decisive(config))
-    trainer = _trainer(config, run, [epochs, *_best(config, run), saver])  # last, to hold what the others count
-    classifier = cast(DigitClassifier, trainer.precision_plugin.convert_module(classifier))  # before it is restored
+    best = [SaveBest(run.last.parent)] if data.val_size else []
+    # the saver last, to hold what the others count
+    trainer = _trainer(config, run, [LambdaCallback(on_train_start=start), epochs, *best, saver])
     resume_from = run.resume_from(config["resume"])
     if resume_from is not None:
         _check_readable(resume_from)  # before any data
@@ -127,12 +138,6 @@ def _check_readable(checkpoint: Path) -> None:
         read_checkpoint(checkpoint)
     except InputError as error:
         raise InputError(f"{error}; resume=never starts over") from error
-
-
-def _best(config: Mapping[str, Any], run: Run) -> list[pl.Callback]:
-    if not config["data"].get("val_size"):
-        return []
-    return [ModelCheckpoint(run.last.parent, "best", monitor="val/acc", mode="max", enable_version_counter=False)]
 
 
 def _after_a_step(classifier: DigitClassifier) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def _trainer(config: Mapping[str, Any], run: Run, callbacks: list[pl.Callback]) 
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except Exception as error:
         raise InputError(f"trainer={config['trainer']} cannot be used here: {error}") from error
 
 
@@ -176,15 +181,15 @@ def _steps(data: MNISTDataModule, trainer: pl.Trainer) -> int:
     return per_epoch * (trainer.max_epochs or 1)
 
 
-def _loggers(also: Mapping[str, Any] | None, run: Run) -> list[Logger]:
+def _loggers(also: object, run: Run) -> list[Logger]:
     if also is None:
         return []
-    options = {key: str(run.path) if value is None else value for key, value in also.items()}
-    module, _, name = options.pop("_target_").rpartition(".")
     try:
+        options = {key: str(run.path) if value is None else value for key, value in dict(also).items()}  # type: ignore[call-overload]
+        module, _, name = options.pop("_target_").rpartition(".")
         return [getattr(import_module(module), name)(**options)]
     except ModuleNotFoundError as error:
         extra = name.lower().removesuffix("logger")  # TensorBoardLogger: tensorboard
         raise InputError(f"logger={extra} needs a package more: pip install 'mnist_cnn[{extra}]'") from error
-    except TypeError as error:
-        raise InputError(f"logger={name} cannot be used with {options}: {error}") from error
+    except Exception as error:
+        raise InputError(f"logger.also={also} cannot be used: {error}") from error

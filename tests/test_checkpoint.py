@@ -90,7 +90,7 @@ def test_hostile_checkpoints_are_refused_and_run_nothing(good: bytes, trained: T
 
 def test_bytes_that_would_take_long_to_look_through_are_refused(good: bytes, tmp_path: Path) -> None:
     large = dict(faults.hostile(good, tmp_path / "executed"))["a pickle of 9 MB"]
-    with pytest.raises(InputError, match="beside its tensors it has more than 8,388,608 bytes"):
+    with pytest.raises(InputError, match="beside its tensors it has more than 2,097,152 bytes"):
         load(tmp_path / "large.ckpt", large)
 
 

@@ -115,7 +115,7 @@ def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     for name in ("a", "b"):
         run = Run(outputs / "day" / name)
-        run.open()
+        run.path.mkdir(parents=True)
         run.link_latest(outputs)
     Run(tmp_path / "elsewhere").link_latest(outputs)
     assert (outputs / "latest").resolve() == outputs / "day" / "b"
@@ -146,7 +146,7 @@ def test_what_a_dead_process_was_writing_is_swept_away(tmp_path: Path) -> None:
     run.last.parent.mkdir()
     for half in (run.last.parent / ".last.ckpt.7.tmp", tmp_path / ".result.json.7.tmp"):
         half.write_bytes(b"half")
-    run.open()
+    run.sweep()
     assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == []
 
 

@@ -1,6 +1,8 @@
 """What is kept of a run that ends before its end, and that it goes on as if it had not ended."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.faults.configs import QUICK
 from benchmarks.faults.runs import difference
-from mnist_cnn import DigitClassifier
+from mnist_cnn import DigitClassifier, signals
 from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs import Run
@@ -20,6 +22,14 @@ from mnist_cnn.saving import SaveLast
 from mnist_cnn.train import train
 
 Compare = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Cut(Exception):
@@ -66,6 +76,41 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, ends_as_if_uncut: Com
     ends_as_if_uncut(step, *VALIDATED, "checkpoint.every_steps=11")
 
 
+@pytest.mark.parametrize(
+    ("where", "number", "saved"),
+    [
+        ("training_step", 0, 1),
+        ("training_step", 30, 31),
+        ("training_step", 54, 55),  # the epoch's last: its end is awaited
+        ("validation_step", 0, 55),
+        ("test_step", 0, 110),
+    ],
+)
+def test_a_signal_ends_the_run_once_its_state_is_saved(
+    where: str, number: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config(*QUICK, *VALIDATED)
+    train(cfg, Run(tmp_path / "uncut"))
+    step = getattr(DigitClassifier, where)
+
+    def stopped(self: DigitClassifier, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    signals.watch()
+    with monkeypatch.context() as patch:
+        patch.setattr(DigitClassifier, where, stopped)
+        with pytest.raises(signals.Stopped) as stop:
+            train(cfg, Run(tmp_path / "stopped"))
+    signals._State.received = None
+    assert stop.value.code == 143
+    assert read_checkpoint(Run(tmp_path / "stopped").last)["global_step"] == saved
+    assert not Run(tmp_path / "stopped").result()
+    train(cfg, Run(tmp_path / "stopped"))
+    assert difference(tmp_path / "stopped", tmp_path / "uncut") == ""
+
+
 MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+scheduler.milestones=[20,50]")
 
 
@@ -76,7 +121,7 @@ MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+sche
         ("optimizer=nadam", "scheduler=cosine"),
         ("optimizer=adamw", *MILESTONES),
         ("optimizer=sgd", "+trainer.accumulate_grad_batches=2"),
-        ("+trainer.precision=64-true",),
+        ("+trainer.precision=bf16-mixed",),
     ],
 )
 def test_whatever_is_trained_goes_on_as_if_uncut(overrides: tuple[str, ...], ends_as_if_uncut: Compare) -> None:
@@ -119,15 +164,17 @@ def test_a_state_that_could_not_be_read_again_ends_the_run_at_its_first_save(tmp
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state_before(
     every_steps: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = DigitClassifier.training_step
+    step, steps = DigitClassifier.training_step, []
 
     def diverge(self: DigitClassifier, batch: Any, batch_idx: int) -> Tensor:
+        steps.append(batch_idx)
         return step(self, batch, batch_idx) * (float("inf") if batch_idx == 33 else 1)
 
     monkeypatch.setattr(DigitClassifier, "training_step", diverge)
     with pytest.raises(RunError, match=rf"the loss is inf at step 34: try a smaller optimizer.lr, .*checkpoint {kept}"):
         train(config(*QUICK, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
     assert not Run(tmp_path).result()
+    assert len(steps) <= 50  # the epoch has 63
     if every_steps == "20":
         weights = read_checkpoint(Run(tmp_path).last)["state_dict"]
         assert all(value.isfinite().all() for value in weights.values())

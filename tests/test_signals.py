@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -44,6 +45,16 @@ def test_held_a_signal_is_but_noted_until_the_end() -> None:
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is handler
     assert signals.received() is None  # a training after this one is not stopped
+
+
+def test_held_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with contextlib.suppress(signals.Stopped), signals.held():
+        send(signal.SIGINT)
+        assert ended == []
+        send(signal.SIGTERM)
+    assert ended == [143]
 
 
 def test_an_error_is_not_covered_by_a_signal() -> None:

@@ -10,7 +10,7 @@ import torch
 from conftest import Answer, Trained, config, one_line
 
 from benchmarks.faults.configs import QUICK, WRONG
-from mnist_cnn import sources
+from mnist_cnn import archive, sources
 from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import InputError
 from mnist_cnn.evaluate import evaluate
@@ -80,7 +80,7 @@ def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
     result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
     (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if "monitor" in name)
-    assert float(state["best_model_score"]) == pytest.approx(result["val/acc"])
+    assert float(state["score"]) == pytest.approx(result["val/acc"])
 
 
 def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,40 @@ def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypat
 
 
 def test_precision_may_be_chosen(tmp_path: Path) -> None:
-    assert train(config(*QUICK, "+trainer.precision=64-true"), Run(tmp_path))["test/acc"] > 0.85
+    assert train(config(*QUICK, "+trainer.precision=bf16-mixed"), Run(tmp_path))["test/acc"] > 0.85
+
+
+def test_a_checkpoint_that_cannot_be_resumed_costs_nothing(tmp_path: Path) -> None:
+    run, bad = Run(tmp_path / "run"), tmp_path / "bad.ckpt"
+    train(config(*QUICK), run)
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    good = read_checkpoint(run.last)
+    for name, state in {"SaveLast": {"random": torch.zeros(3)}, "EpochLog": {"rows": []}}.items():
+        bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
+        with pytest.raises(InputError, match="cannot be resumed"):
+            train(config(*QUICK[:2], "trainer.max_epochs=2", f"resume={bad}"), run)
+    assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
+
+
+def test_no_file_that_a_checkpoint_names_is_deleted(tmp_path: Path) -> None:
+    keys = (*QUICK[:2], "data.val_size=500")
+    train(config(*keys, "trainer.max_epochs=1"), Run(tmp_path / "run"))
+    good, victim = read_checkpoint(Run(tmp_path / "run").last), tmp_path / "victim"
+    victim.mkdir()
+    (name,) = (name for name in good["callbacks"] if "monitor" in name)
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(victim))
+    scores = dict.fromkeys(("best_model_score", "kth_value", "score"), torch.tensor(0.0))
+    state = {**paths, **scores, "best_k_models": {str(victim): torch.tensor(0.0)}}
+    bad = tmp_path / "bad.ckpt"
+    bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
+    train(config(*keys, "trainer.max_epochs=2", f"resume={bad}"), Run(tmp_path / "more"))
+    assert victim.is_dir()
+    assert (tmp_path / "more" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_two_processes_do_not_train_in_one_directory(trained: Trained) -> None:
+    with Run(trained.path).locked(), pytest.raises(InputError, match="in use by another process"):
+        train(config("data.name=sample", "trainer=cpu", "resume=never"), Run(trained.path))
 
 
 def test_the_latest_run_can_be_resumed_in_a_new_directory(here: Path, cli: Callable[..., Answer]) -> None:

@@ -1,6 +1,6 @@
 """Make every fault and count what came of it: `python -m benchmarks.faults [--only kills,data] [--share 0.1]`.
 
-Half an hour on 2 cores. Where it is root and there is mount, small disks are made too.
+Twenty minutes on 2 cores. Where it is root and there is mount, small disks are made too.
 """
 
 import argparse
@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import torch
 
 from benchmarks.faults import Case, checkpoints, configs, pictures, runs, saving, sources, stock
 
@@ -79,5 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(torch.get_num_threads())
     sys.exit(main())

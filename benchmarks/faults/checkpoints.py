@@ -116,6 +116,19 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     )
 
 
+def _crafted(pickled: Callable[[bytes], bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield pickles that torch.save does not write."""
+    name, keys = b"ccollections\nOrderedDict\n", b"X\x08\0\0\0_storage"
+    shared = b"(Nt\x71\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(60))
+    long_text = b"X" + struct.pack("<I", 10**6) + b"s" * 10**6 + b"q\x00"
+    yield "a key of tuples that share tuples", pickled(b"\x80\x02}" + shared + b"Ns.")
+    yield "a text of 1 MB, 300,000 times", pickled(b"\x80\x02](" + long_text + b"h\x00" * 300_000 + b"e.")
+    yield "a class that is changed", pickled(b"\x80\x02" + name + b"N}X\x04\0\0\0keysX\x01\0\0\0xs\x86b.")
+    yield "attributes that are functions", pickled(b"\x80\x02" + name + b")R}X\x03\0\0\0get" + name + b"sb.")
+    yield "a class for a value", pickled(b"\x80\x02}X\x03\0\0\0get" + name + b"s.")
+    yield "a tensor's key that is a list", pickled(b"\x80\x02(" + keys + b"ctorch\nFloatStorage\n]X\0\0\0\0K\x01tQ.")
+
+
 def mutations(good: bytes, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield damaged copies of a file, by what was done to them."""
     chance = random.Random(seed)  # noqa: S311 - to be repeatable
@@ -281,16 +294,42 @@ def misfits(good: bytes) -> Iterator[tuple[str, bytes]]:
     )
     yield "optimizer state of fewer weights", with_state({0: first})
     yield "optimizer state that is a number", with_state(3)
+    (group,) = optimizer["param_groups"]
+    twisted = optimizer | {"param_groups": [group | {"params": [0] * 8}]}
+    yield "optimizer state of one weight for all", saved(checkpoint | {"optimizer_states": [twisted]})
     yield "no optimizer", saved({key: value for key, value in checkpoint.items() if key != "optimizer_states"})
     yield "two optimizers", saved(checkpoint | {"optimizer_states": [optimizer, optimizer]})
     yield "a scheduler's state", saved(checkpoint | {"lr_schedulers": [{"last_epoch": 3, "optimizer": 4}]})
     yield "loops that are none", saved(checkpoint | {"loops": 3})
     yield "callbacks that are none", saved(checkpoint | {"callbacks": {"EpochLog": {"rows": 3}}})
+    yield "rows that are none", saved(checkpoint | {"callbacks": _with_rows(checkpoint, [{"a": 1}])})
+    yield (
+        "a random state that is none",
+        saved(
+            checkpoint
+            | {"callbacks": checkpoint["callbacks"] | {"SaveLast": {"random": torch.full((5056,), 255).byte()}}}
+        ),
+    )
+    yield (
+        "a configuration of tensors",
+        saved(checkpoint | {"config": checkpoint["config"] | {"optimizer.lr": torch.ones(3)}}),
+    )
+    yield "an epoch before the first", saved(checkpoint | {"loops": _at_epoch(checkpoint["loops"], -(10**9))})
+    yield "an epoch far away", saved(checkpoint | {"loops": _at_epoch(checkpoint["loops"], 10**8)})
     yield "a place beyond the epoch", saved(checkpoint | {"loops": _moved(checkpoint["loops"], 10**9)})
     yield "a place before the epoch", saved(checkpoint | {"loops": _moved(checkpoint["loops"], -1)})
     yield "another configuration", saved(checkpoint | {"config": checkpoint["config"] | {"optimizer.lr": 1.0}})
     yield "no configuration", saved({key: value for key, value in checkpoint.items() if key != "config"})
     yield "another data set", saved(checkpoint | {"MNISTDataModule": {"dataset": "kmnist"}})
+
+
+def _with_rows(checkpoint: dict[str, Any], rows: object) -> dict[str, Any]:
+    return checkpoint["callbacks"] | {"EpochLog": checkpoint["callbacks"]["EpochLog"] | {"rows": rows}}
+
+
+def _at_epoch(loops: dict[str, Any], epoch: int) -> dict[str, Any]:
+    progress = dict.fromkeys(("ready", "started", "processed", "completed"), epoch)
+    return loops | {"fit_loop": loops["fit_loop"] | {"epoch_progress": {"total": progress, "current": progress}}}
 
 
 def _moved(loops: dict[str, Any], batch: int) -> dict[str, Any]:
@@ -318,7 +357,8 @@ def _load(case: Case, work: Path, content: bytes, weights: Mapping[str, torch.Te
     if proof.exists():
         proof.rmdir()
         wrong = "executed"
-    return case._replace(wrong=wrong, seconds=time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    return case._replace(wrong=wrong or (f"took {seconds:.1f} s" if seconds > 10 else ""), seconds=seconds)
 
 
 def _resume(case: Case, work: Path, content: bytes) -> Case:

@@ -60,7 +60,8 @@ def difference(run: Path, uncut: Path) -> str:
 
 
 def _result(run: Path) -> dict[str, object]:
-    return {**Run(run).result(), "seconds_per_epoch": None, "overrides": None}
+    result = Run(run).result()
+    return result | {"seconds_per_epoch": len(result["seconds_per_epoch"])}
 
 
 def uncut(work: Path) -> tuple[Path, float]:
@@ -107,10 +108,12 @@ def kills(work: Path, count: int, seed: int = 0) -> Iterator[Case]:
             _while_saving(folder, process, chance)
         process.kill()
         process.communicate()
-        half = _half_written(folder)
+        moment = "while saving" if _half_written(folder) else "at a random moment"
+        if process.returncode != -signal.SIGKILL:
+            moment = "after the end"
         wrong = finish(folder) or difference(folder, reference)
         shutil.rmtree(folder)
-        return Case("kill -9", "while saving" if half else "at a random moment", wrong)
+        return Case("kill -9", moment, wrong)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(case, range(count))
