@@ -97,6 +97,10 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
+class InUse(InputError):
+    """Another process trains in this run directory."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, which need not exist yet."""
@@ -138,14 +142,14 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this directory.
 
-        Raises InputError if one does.
+        Raises InUse if one does.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=0):  # the system frees it when its holder dies
                 yield
         except Timeout as error:
-            raise InputError(f"{self.path} is in use by another process: give another hydra.run.dir") from error
+            raise InUse(f"{self.path} is in use by another process: give another hydra.run.dir") from error
 
     def sweep(self) -> None:
         """Remove what a process that was killed had half written."""

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError, RunError, fail, run_command
-from mnist_cnn.runs import Run, config_hash, write_whole
+from mnist_cnn.runs import InUse, Run, config_hash, write_whole
 from mnist_cnn.signals import Stopped
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         if _in_sweep():  # this job failed; the others go on
             log.error("error: %s", error)
             raise RunError(f"{run.path.name}: {error}") from error
-        if first:
+        if first and not isinstance(error, InUse):
             run.discard_if_empty()
         fail(error, status=2 if isinstance(error, InputError) else 1)
     except Stopped:
