@@ -39,6 +39,9 @@ def check(config: Mapping[str, Any], run: Run) -> None:
     whole_number("trainer.accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1), 1)
     if config["checkpoint"].get("every_steps") is not None:
         whole_number("checkpoint.every_steps", config["checkpoint"]["every_steps"], 1)
+    also = config["logger"].get("also")
+    if also is not None and not (isinstance(also, Mapping) and isinstance(also.get("_target_"), str)):
+        raise InputError(f"logger.also={also} cannot be used: give _target_ and its options, or null")
     run.resume_from(config.get("resume"))
     if not isinstance(config["data"].get("dir"), str):
         raise InputError(f"data.dir={config['data'].get('dir')} cannot be used: give a folder")
