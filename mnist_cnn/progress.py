@@ -54,7 +54,7 @@ class EpochLog(pl.Callback):
         names = [set(row) - {"val/loss", "val/acc"} for row in rows]
         if not all(isinstance(number, int | float) for number in numbers) or any(each != _ROW for each in names):
             raise ValueError("its rows are not those of metrics.csv")
-        self.rows, self.seconds, self._elapsed = state_dict["rows"], state_dict["seconds"], state_dict["elapsed"]
+        self.rows, self.seconds, self._elapsed = list(rows), list(state_dict["seconds"]), state_dict["elapsed"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start_epoch(trainer, self._elapsed)  # a run resumed within an epoch is not told of the epoch's start
