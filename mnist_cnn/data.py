@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mnist_cnn import sources
+from mnist_cnn.downloads import Unreachable, checked_mirrors
 from mnist_cnn.errors import InputError, whole_number
 from mnist_cnn.sources import Images
 
@@ -113,7 +114,7 @@ class MNISTDataModule(pl.LightningDataModule):
         super().__init__()
         sources.check(name, mirrors, fallback, val_size, batch_size)
         self.source, self.fallback, self.val_size, self.batch_size = name, fallback, val_size, batch_size
-        self.dir, self.mirrors, self.seed = Path(dir), sources.checked_mirrors(mirrors), seed
+        self.dir, self.mirrors, self.seed = Path(dir), checked_mirrors(mirrors), seed
         self.dataset: sources.Dataset | None = None
 
     def prepare_data(self) -> None:
@@ -122,7 +123,7 @@ class MNISTDataModule(pl.LightningDataModule):
             return
         try:
             sources.fetch(self.source, self.dir, self.mirrors)
-        except sources.Unreachable as error:
+        except Unreachable as error:
             if not self._sample_may_stand_in():
                 raise
             log.warning("WARNING: %s", error)

@@ -5,28 +5,21 @@ have the MD5 that torchvision lists, each extracted file the length and CRC-32 t
 """
 
 import gzip
-import hashlib
-import http.client
 import importlib.resources
 import logging
-import time
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Int64, UInt8
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress
 from torch import Tensor
 
+from mnist_cnn.downloads import Unreachable, checked_mirrors, download, md5
 from mnist_cnn.errors import InputError, one_of, whole_number
 from mnist_cnn.runs import sweep_temporaries, write_whole
 
@@ -37,10 +30,6 @@ SAMPLE = "sample"
 NAMES = [*FAMILY, SAMPLE]
 TRAINING_IMAGES = {**dict.fromkeys(FAMILY, 60_000), SAMPLE: 4_000}
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
-
-_TIMEOUT = 10.0  # seconds, to connect and for each read
-_SLOWEST = 5_000  # bytes a second, once it has had its time: MNIST's largest file then takes half an hour
-_LARGEST = 64 * 2**20  # bytes; the largest archive of the family has 18 MB
 
 
 class Images(NamedTuple):
@@ -58,13 +47,9 @@ class Dataset(NamedTuple):
     test: Images
 
 
-class Unreachable(InputError):
-    """No source gave a file that verifies."""
-
-
 class _Archive(NamedTuple):
     name: str
-    md5: str
+    digest: str
     mirrors: list[str]
 
     def intact(self, folder: Path) -> bool:
@@ -73,7 +58,7 @@ class _Archive(NamedTuple):
 
     def archive_intact(self, folder: Path) -> bool:
         file = folder / self.name
-        return file.is_file() and _md5(file.read_bytes()) == self.md5
+        return file.is_file() and md5(file.read_bytes()) == self.digest
 
     def raw_intact(self, folder: Path) -> bool:
         archive, raw = folder / self.name, self.raw(folder)
@@ -125,7 +110,7 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
             dead: dict[str, str] = {}
             for archive in _archives(name):
                 if not archive.archive_intact(folder):
-                    content = _download(archive, [*mirrors, *archive.mirrors], dead)
+                    content = download(archive.name, archive.digest, [*mirrors, *archive.mirrors], dead)
                     write_whole(folder / archive.name, content)
                 if not archive.raw_intact(folder):
                     write_whole(archive.raw(folder), gzip.decompress((folder / archive.name).read_bytes()))
@@ -139,21 +124,6 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"data.dir={directory} cannot be written: {reason}: give a folder that can") from error
-
-
-def checked_mirrors(mirrors: object) -> list[str]:
-    """Return mirrors as a list; one may stand alone. Raises InputError unless all are http, https or file URLs."""
-    listed = [mirrors] if isinstance(mirrors, str) else mirrors
-    if not isinstance(listed, Sequence) or not all(_is_url(mirror) for mirror in listed):
-        raise InputError(f"data.mirrors={mirrors} cannot be used: give http, https or file URLs of folders")
-    return list(listed)
-
-
-def _is_url(mirror: object) -> bool:
-    try:
-        return isinstance(mirror, str) and mirror.isascii() and urlsplit(mirror).scheme in {"http", "https", "file"}
-    except ValueError:
-        return False
 
 
 def read(name: str, directory: Path) -> Dataset:
@@ -199,7 +169,7 @@ def _archives(name: str) -> list[_Archive]:
     if name == "qmnist":  # lists whole URLs by subset
         resources = resources["train"] + resources["test"]
         mirrors = [resources[0][0].rpartition("/")[0] + "/"]
-    return [_Archive(url.rpartition("/")[2], md5, mirrors) for url, md5 in resources]
+    return [_Archive(url.rpartition("/")[2], digest, mirrors) for url, digest in resources]
 
 
 def _family(name: str) -> Any:
@@ -210,50 +180,6 @@ def _family(name: str) -> Any:
 
 def _folder(name: str, directory: Path) -> Path:
     return directory / FAMILY[name] / "raw"
-
-
-def _download(archive: _Archive, mirrors: Sequence[str], dead: dict[str, str]) -> bytes:
-    """Return a verified archive from the first mirror that has one; `dead` collects mirrors not to ask again."""
-    reasons = []
-    for mirror in dict.fromkeys(mirrors):
-        url = mirror.rstrip("/") + "/" + archive.name
-        if mirror not in dead:
-            try:
-                content = _get(url)
-            except urllib.error.HTTPError as error:
-                reasons.append(f"{url}: {error}")
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                dead[mirror] = str(getattr(error, "reason", error))
-            else:
-                if _md5(content) == archive.md5:
-                    return content
-                reasons.append(f"{url}: not the file that torchvision lists (its MD5 differs)")
-        if mirror in dead:
-            reasons.append(f"{url}: {dead[mirror]}")
-    raise Unreachable(f"{archive.name} could not be fetched: {'; '.join(reasons)}")
-
-
-def _get(url: str) -> bytes:
-    log.info("fetching %s", url)
-    console = Console(stderr=True)
-    begin, content = time.monotonic(), bytearray()
-    with (
-        urllib.request.urlopen(url, timeout=_TIMEOUT) as response,  # noqa: S310 - schemes were checked
-        Progress(BarColumn(), DownloadColumn(), console=console, disable=not console.is_terminal) as bar,
-    ):
-        total = int(response.headers.get("Content-Length") or 0)
-        task = bar.add_task("", total=total or None)
-        while part := response.read1(2**16):
-            content += part
-            bar.update(task, completed=len(content))
-            seconds = time.monotonic() - begin
-            if seconds > 2 * _TIMEOUT and len(content) < _SLOWEST * seconds:
-                raise TimeoutError(f"it sends fewer than {_SLOWEST:,} bytes a second")
-            if len(content) > _LARGEST:
-                raise ValueError(f"it sends more than {_LARGEST:,} bytes")
-    if len(content) < total:
-        raise http.client.IncompleteRead(bytes(content), total - len(content))
-    return bytes(content)
 
 
 def _read_idx(file: Path) -> Tensor:
@@ -269,10 +195,6 @@ def _images(values: Tensor) -> UInt8[Tensor, "n 1 28 28"]:
 
 def _labels(values: Tensor) -> Int64[Tensor, " n"]:
     return (values if values.ndim == 1 else values[:, 0]).long()  # QMNIST: the class, then seven more columns
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _word(value: int) -> bytes:

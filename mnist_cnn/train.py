@@ -32,6 +32,13 @@ _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
 
 
+def compose(*overrides: str) -> DictConfig:
+    """Return the configuration that the command would train with these overrides."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", overrides=list(overrides))
+
+
 def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train and test what `cfg` says, in the run directory `run`. Returns the result, as in result.json.
 
@@ -161,9 +168,7 @@ def _explain(error: Exception) -> str:
     message = str(error).split("Config search path")[0]
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        defaults: dict[str, Any] = OmegaConf.to_container(hydra.compose("train"))  # type: ignore[assignment]
+    defaults: dict[str, Any] = OmegaConf.to_container(compose())  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"

@@ -11,26 +11,18 @@ from typing import Any, NamedTuple
 import absl.logging
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
 
 from mnist_cnn import sources
 from mnist_cnn.errors import run_command
 from mnist_cnn.runs import Run
-from mnist_cnn.train import CONF, train
+from mnist_cnn.train import compose, train
 
 torch.set_num_threads(1)  # the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # and so do the processes that they start
 os.environ["KERAS_BACKEND"] = "torch"
 # Keras logs by absl, which took pytest's capture for its stream, and would close it when Hydra sets up logging
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
-
-
-def config(*overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +39,7 @@ class Trained(NamedTuple):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The notebook's recipe on the sample: 5 epochs of 63 steps."""
     path = tmp_path_factory.mktemp("trained")
-    return Trained(path, train(config("data.name=sample", "trainer=cpu"), Run(path)))
+    return Trained(path, train(compose("data.name=sample", "trainer=cpu"), Run(path)))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Trained, one_line
 
-from benchmarks.faults import checkpoints as faults
+from benchmarks.faults import checkpoints, hostile
 from mnist_cnn import DigitClassifier, archive, load_classifier
 from mnist_cnn.checkpoint import check_resumable, read_checkpoint
 from mnist_cnn.errors import InputError
@@ -65,7 +65,7 @@ def load(file: Path, content: bytes) -> DigitClassifier:
 
 def test_damaged_checkpoints_are_refused_in_a_line(good: bytes, tmp_path: Path) -> None:
     refused = 0
-    for kind, damaged in faults.mutations(good, 80):
+    for kind, damaged in checkpoints.mutations(good, 80):
         with pytest.raises(InputError) as error:
             load(tmp_path / "damaged.ckpt", damaged)
         one_line(f"error: {error.value}\n")
@@ -76,7 +76,7 @@ def test_damaged_checkpoints_are_refused_in_a_line(good: bytes, tmp_path: Path) 
 
 def test_hostile_checkpoints_are_refused_and_run_nothing(good: bytes, trained: Trained, tmp_path: Path) -> None:
     proof, loaded, refused = tmp_path / "executed", [], 0
-    for kind, evil in faults.hostile(good, proof):
+    for kind, evil in hostile.hostile(good, proof):
         try:
             load(tmp_path / "evil.ckpt", evil)
             loaded.append(kind)
@@ -89,14 +89,14 @@ def test_hostile_checkpoints_are_refused_and_run_nothing(good: bytes, trained: T
 
 
 def test_bytes_that_would_take_long_to_look_through_are_refused(good: bytes, tmp_path: Path) -> None:
-    large = dict(faults.hostile(good, tmp_path / "executed"))["a pickle of 9 MB"]
+    large = dict(hostile.hostile(good, tmp_path / "executed"))["a pickle of 9 MB"]
     with pytest.raises(InputError, match="beside its tensors it has more than 2,097,152 bytes"):
         load(tmp_path / "large.ckpt", large)
 
 
 def test_the_proof_would_tell(good: bytes, tmp_path: Path) -> None:
     """Read carelessly, the same file runs its code."""
-    kind, evil = next(faults.hostile(good, tmp_path / "executed"))
+    kind, evil = next(hostile.hostile(good, tmp_path / "executed"))
     torch.load(io.BytesIO(evil), weights_only=False)
     assert (tmp_path / "executed").is_dir(), kind
 
@@ -105,7 +105,7 @@ def test_no_environment_variable_makes_it_run_code(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     proof = tmp_path / "executed"
     with pytest.raises(InputError, match=r"asks to call posix\.mkdir"):
-        load(tmp_path / "evil.ckpt", faults.saved(faults.Calls(os.mkdir, str(proof))))
+        load(tmp_path / "evil.ckpt", hostile.saved(hostile.Calls(os.mkdir, str(proof))))
     assert not proof.exists()
 
 
@@ -148,7 +148,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 def test_a_checkpoint_of_something_else_is_refused(kind: str, trained: Trained, tmp_path: Path) -> None:
     make, message = WRONG[kind]
     with pytest.raises(InputError, match=message) as refused:
-        load(tmp_path / "wrong.ckpt", faults.saved(make(read_checkpoint(Run(trained.path).last))))
+        load(tmp_path / "wrong.ckpt", hostile.saved(make(read_checkpoint(Run(trained.path).last))))
     one_line(f"error: {refused.value}\n")
 
 

@@ -5,6 +5,7 @@ import torch
 
 from mnist_cnn import sources
 from mnist_cnn.data import BatchOrder, MNISTDataModule
+from mnist_cnn.downloads import Unreachable
 from mnist_cnn.errors import InputError
 
 
@@ -114,7 +115,7 @@ def test_values_that_cannot_be_used_are_refused_before_any_data(options: dict[st
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: object) -> None:
-        raise sources.Unreachable("no network")
+        raise Unreachable("no network")
 
     monkeypatch.setattr(sources, "fetch", fetch)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.faults import Case, __main__, checkpoints, pictures, runs
+from benchmarks.faults import Case, __main__, checkpoints, disks, pictures, runs
 
 
 def went_well(cases: Iterable[Case], at_least: int) -> bool:
@@ -21,7 +21,7 @@ def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_ends_as_if_uncu
 
 
 def test_a_run_whose_disk_is_full_at_any_write_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    assert went_well(runs.full_disks(tmp_path, every=3), at_least=3)
+    assert went_well(disks.full_disks(tmp_path, every=3), at_least=3)
 
 
 def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@ import io
 from pathlib import Path
 
 import pytest
-from conftest import config
 from rich.console import Console
 
 from mnist_cnn import progress
 from mnist_cnn.runs import Run
-from mnist_cnn.train import train
+from mnist_cnn.train import compose, train
 
 ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
 
@@ -17,14 +16,14 @@ def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monke
     terminal = Console(file=screen, force_terminal=True, width=120)
     monkeypatch.setattr(progress, "Console", lambda **_: terminal)
     monkeypatch.setattr(progress, "_REFRESH", 0.0)
-    train(config(*ONE_EPOCH), Run(tmp_path))
+    train(compose(*ONE_EPOCH), Run(tmp_path))
     for part in ("epoch 1/1", "/63", "train/loss", "train/acc"):
         assert part in screen.getvalue()
 
 
 def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="mnist_cnn")
-    result = train(config(*ONE_EPOCH), Run(tmp_path))
+    result = train(compose(*ONE_EPOCH), Run(tmp_path))
     (line,) = [message for message in caplog.messages if message.startswith("epoch")]
     assert line.startswith("epoch 1/1  63 steps  ")
     assert line.endswith("train/loss {train/loss:.4f}  train/acc {train/acc:.4f}".format(**result))

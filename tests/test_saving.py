@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import config
 from torch import Tensor
 
 from benchmarks.faults.configs import QUICK
@@ -19,7 +18,7 @@ from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs import Run
 from mnist_cnn.saving import SaveLast
-from mnist_cnn.train import train
+from mnist_cnn.train import compose, train
 
 Compare = Callable[..., None]
 
@@ -53,7 +52,7 @@ def ends_as_if_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare
     """Train with these overrides, once as they are and once cut after a step and begun again, and compare."""
 
     def compare(step: int, *overrides: str) -> None:
-        cfg = config(*QUICK, *overrides)
+        cfg = compose(*QUICK, *overrides)
         train(cfg, Run(tmp_path / "uncut"))
         with monkeypatch.context() as patch:
             patch.setattr("mnist_cnn.training.SaveLast", CutAfter)
@@ -89,7 +88,7 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, ends_as_if_uncut: Com
 def test_a_signal_ends_the_run_once_its_state_is_saved(
     where: str, number: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = config(*QUICK, *VALIDATED)
+    cfg = compose(*QUICK, *VALIDATED)
     train(cfg, Run(tmp_path / "uncut"))
     step = getattr(DigitClassifier, where)
 
@@ -154,7 +153,7 @@ class Unkeepable(torch.optim.SGD):
 def test_a_state_that_could_not_be_read_again_ends_the_run_at_its_first_save(tmp_path: Path) -> None:
     keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Unkeepable", "checkpoint.every_steps=1")
     with pytest.raises(RunError, match=r"state cannot be kept: it is refused: it asks to call pathlib\."):
-        train(config(*QUICK, *keys), Run(tmp_path))
+        train(compose(*QUICK, *keys), Run(tmp_path))
     assert not Run(tmp_path).last.exists()
 
 
@@ -172,7 +171,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state
 
     monkeypatch.setattr(DigitClassifier, "training_step", diverge)
     with pytest.raises(RunError, match=rf"the loss is inf at step 34: try a smaller optimizer.lr, .*checkpoint {kept}"):
-        train(config(*QUICK, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
+        train(compose(*QUICK, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
     assert not Run(tmp_path).result()
     assert len(steps) <= 50  # the epoch has 63
     if every_steps == "20":
@@ -193,11 +192,11 @@ class Breaking(torch.optim.SGD):
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Breaking", "checkpoint.every_steps=1")
     with pytest.raises(RunError, match=r"a weight is no finite number at step 1: .*checkpoint was not reached yet"):
-        train(config(*QUICK, *keys), Run(tmp_path))
+        train(compose(*QUICK, *keys), Run(tmp_path))
     assert not Run(tmp_path).last.exists()
 
 
 def test_the_seconds_of_an_epoch_that_was_cut_are_those_of_both_parts(tmp_path: Path) -> None:
-    train(config(*QUICK, "checkpoint.every_steps=20"), Run(tmp_path))
+    train(compose(*QUICK, "checkpoint.every_steps=20"), Run(tmp_path))
     (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if name == "EpochLog")
     assert state["elapsed"] >= state["seconds"][0] > 0

@@ -8,24 +8,26 @@ import pytest
 import torch
 from torchvision import datasets
 
+from benchmarks.faults import site
 from benchmarks.faults import sources as faults
-from mnist_cnn import sources
+from mnist_cnn import downloads, sources
+from mnist_cnn.downloads import Unreachable, checked_mirrors
 from mnist_cnn.errors import InputError
-from mnist_cnn.sources import Unreachable, checked_mirrors, fetch, hold_out, is_complete, read
+from mnist_cnn.sources import fetch, hold_out, is_complete, read
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Path]:
     """A folder with the sample in MNIST's four files; torchvision's list names these, and no mirror."""
-    with faults.small_mnist(tmp_path / "mirror"):
+    with site.small_mnist(tmp_path / "mirror"):
         yield tmp_path / "mirror"
 
 
 @pytest.fixture
-def site(mirror: Path) -> Iterator[faults.Site]:
-    served = faults.Site(mirror)
-    yield served
-    served.close()
+def served(mirror: Path) -> Iterator[site.Site]:
+    server = site.Site(mirror)
+    yield server
+    server.close()
 
 
 def test_qmnists_wider_labels_and_longer_test_file_are_read(
@@ -33,7 +35,7 @@ def test_qmnists_wider_labels_and_longer_test_file_are_read(
 ) -> None:
     labels = torch.stack([sample.test.labels] + [torch.zeros(1000, dtype=torch.int64)] * 7, dim=1)
     wide = bytes([0, 0, 12, 2]) + (1000).to_bytes(4, "big") + (8).to_bytes(4, "big")
-    files = {"images": faults.idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
+    files = {"images": site.idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
     resources = {}
     for part in ("train", "test"):
         for kind, content in files.items():
@@ -59,25 +61,25 @@ def test_files_come_from_a_folder_and_read_as_torchvision_reads_them(
     assert torch.equal(ours.test.labels, theirs.targets)
 
 
-def test_files_come_over_http_and_once(tmp_path: Path, site: faults.Site) -> None:
-    fetch("mnist", tmp_path, [site.url("good")])
-    fetch("mnist", tmp_path, [site.url("good")])
-    assert site.asked == faults.FILES
+def test_files_come_over_http_and_once(tmp_path: Path, served: site.Site) -> None:
+    fetch("mnist", tmp_path, [served.url("good")])
+    fetch("mnist", tmp_path, [served.url("good")])
+    assert served.asked == site.FILES
 
 
-@pytest.mark.parametrize("way", faults.BAD_WAYS)
+@pytest.mark.parametrize("way", site.BAD_WAYS)
 def test_a_mirror_that_fails_is_named_with_its_reason(
-    way: str, tmp_path: Path, site: faults.Site, monkeypatch: pytest.MonkeyPatch
+    way: str, tmp_path: Path, served: site.Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
-    with pytest.raises(Unreachable, match=f"train-images-idx3-ubyte.gz could not be fetched: {site.url(way)}.*: "):
-        fetch("mnist", tmp_path / "data", [site.url(way)])
+    monkeypatch.setattr(downloads, "_TIMEOUT", 0.2)
+    with pytest.raises(Unreachable, match=f"train-images-idx3-ubyte.gz could not be fetched: {served.url(way)}.*: "):
+        fetch("mnist", tmp_path / "data", [served.url(way)])
 
 
 def test_every_fault_of_a_server_or_a_folder_is_refused_or_healed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "_TIMEOUT", 0.2)
     cases = list(faults.cases(tmp_path))
     assert len(cases) > 40
     assert not [case for case in cases if case.wrong]
@@ -125,7 +127,7 @@ def test_every_data_set_has_four_files_with_their_md5(name: str) -> None:
         (True, False),
         (False, False),
     ]
-    assert all(len(archive.md5) == 32 and archive.mirrors for archive in archives)
+    assert all(len(archive.digest) == 32 and archive.mirrors for archive in archives)
 
 
 def test_the_sample_has_4000_and_1000_real_images_of_all_digits(sample: sources.Dataset) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, Trained, config, one_line
+from conftest import Answer, Trained, one_line
 
 from benchmarks.faults.configs import QUICK, WRONG
 from mnist_cnn import archive, sources
 from mnist_cnn.checkpoint import read_checkpoint
+from mnist_cnn.downloads import Unreachable
 from mnist_cnn.errors import InputError
 from mnist_cnn.evaluate import evaluate
 from mnist_cnn.runs import Run
-from mnist_cnn.train import command, train
+from mnist_cnn.train import command, compose, train
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_metrics_csv_has_a_row_per_epoch(trained: Trained) -> None:
 
 
 def test_the_same_seed_gives_the_same_run(trained: Trained, tmp_path: Path) -> None:
-    again = train(config("data.name=sample", "trainer=cpu"), Run(tmp_path))
+    again = train(compose("data.name=sample", "trainer=cpu"), Run(tmp_path))
     assert {key: again[key] for key in again if "/" in key} == {
         key: value for key, value in trained.result.items() if "/" in key
     }
@@ -67,28 +68,28 @@ def test_the_same_seed_gives_the_same_run(trained: Trained, tmp_path: Path) -> N
 
 def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
     before = Run(trained.path).last.stat().st_mtime_ns
-    assert train(config("data.name=sample", "trainer=cpu"), Run(trained.path)) == trained.result
+    assert train(compose("data.name=sample", "trainer=cpu"), Run(trained.path)) == trained.result
     assert Run(trained.path).last.stat().st_mtime_ns == before
 
 
 def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
-    result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
+    result = train(compose(*QUICK, "data.val_size=500"), Run(tmp_path))
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
     assert {"val/loss", "val/acc"} <= set(result)
 
 
 def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
-    result = train(config(*QUICK, "data.val_size=500"), Run(tmp_path))
+    result = train(compose(*QUICK, "data.val_size=500"), Run(tmp_path))
     (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if "monitor" in name)
     assert float(state["score"]) == pytest.approx(result["val/acc"])
 
 
 def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object) -> None:
-        raise sources.Unreachable("no network")
+        raise Unreachable("no network")
 
     monkeypatch.setattr(sources, "fetch", unreachable)
-    cfg = config("trainer=cpu", "trainer.max_epochs=1", f"data.dir={tmp_path}")
+    cfg = compose("trainer=cpu", "trainer.max_epochs=1", f"data.dir={tmp_path}")
     assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
     assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
     cfg.data.fallback = "error"
@@ -97,24 +98,24 @@ def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypat
 
 
 def test_precision_may_be_chosen(tmp_path: Path) -> None:
-    assert train(config(*QUICK, "+trainer.precision=bf16-mixed"), Run(tmp_path))["test/acc"] > 0.85
+    assert train(compose(*QUICK, "+trainer.precision=bf16-mixed"), Run(tmp_path))["test/acc"] > 0.85
 
 
 def test_a_checkpoint_that_cannot_be_resumed_costs_nothing(tmp_path: Path) -> None:
     run, bad = Run(tmp_path / "run"), tmp_path / "bad.ckpt"
-    train(config(*QUICK), run)
+    train(compose(*QUICK), run)
     before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     good = read_checkpoint(run.last)
     for name, state in {"SaveLast": {"random": torch.zeros(3)}, "EpochLog": {"rows": []}}.items():
         bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
         with pytest.raises(InputError, match="cannot be resumed"):
-            train(config(*QUICK[:2], "trainer.max_epochs=2", f"resume={bad}"), run)
+            train(compose(*QUICK[:2], "trainer.max_epochs=2", f"resume={bad}"), run)
     assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
 
 
 def test_no_file_that_a_checkpoint_names_is_deleted(tmp_path: Path) -> None:
     keys = (*QUICK[:2], "data.val_size=500")
-    train(config(*keys, "trainer.max_epochs=1"), Run(tmp_path / "run"))
+    train(compose(*keys, "trainer.max_epochs=1"), Run(tmp_path / "run"))
     good, victim = read_checkpoint(Run(tmp_path / "run").last), tmp_path / "victim"
     victim.mkdir()
     (name,) = (name for name in good["callbacks"] if "monitor" in name)
@@ -123,14 +124,14 @@ def test_no_file_that_a_checkpoint_names_is_deleted(tmp_path: Path) -> None:
     state = {**paths, **scores, "best_k_models": {str(victim): torch.tensor(0.0)}}
     bad = tmp_path / "bad.ckpt"
     bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
-    train(config(*keys, "trainer.max_epochs=2", f"resume={bad}"), Run(tmp_path / "more"))
+    train(compose(*keys, "trainer.max_epochs=2", f"resume={bad}"), Run(tmp_path / "more"))
     assert victim.is_dir()
     assert (tmp_path / "more" / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_two_processes_do_not_train_in_one_directory(trained: Trained) -> None:
     with Run(trained.path).locked(), pytest.raises(InputError, match="in use by another process"):
-        train(config("data.name=sample", "trainer=cpu", "resume=never"), Run(trained.path))
+        train(compose("data.name=sample", "trainer=cpu", "resume=never"), Run(trained.path))
 
 
 def test_the_latest_run_can_be_resumed_in_a_new_directory(here: Path, cli: Callable[..., Answer]) -> None:
@@ -142,12 +143,12 @@ def test_the_latest_run_can_be_resumed_in_a_new_directory(here: Path, cli: Calla
 
 
 def test_without_a_logger_there_is_no_metrics_csv(tmp_path: Path) -> None:
-    train(config(*QUICK, "logger=none"), Run(tmp_path))
+    train(compose(*QUICK, "logger=none"), Run(tmp_path))
     assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_tensorboard_writes_into_the_run_directory(tmp_path: Path) -> None:
-    train(config(*QUICK, "logger=tensorboard"), Run(tmp_path))
+    train(compose(*QUICK, "logger=tensorboard"), Run(tmp_path))
     assert list(tmp_path.glob("tensorboard/events*"))
 
 
@@ -230,6 +231,6 @@ def test_a_wrong_value_does_not_wait_for_lightning() -> None:
 
 @pytest.mark.full
 def test_an_epoch_of_mnist_is_938_steps_and_reaches_97_percent(mnist_dir: Path, tmp_path: Path) -> None:
-    result = train(config(f"data.dir={mnist_dir}", "trainer=cpu", "trainer.max_epochs=1"), Run(tmp_path))
+    result = train(compose(f"data.dir={mnist_dir}", "trainer=cpu", "trainer.max_epochs=1"), Run(tmp_path))
     assert (result["dataset"], result["steps"], result["test_images"]) == ("mnist", 938, 10_000)
     assert result["test/acc"] > 0.97  # 0.980 measured

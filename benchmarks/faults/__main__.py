@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.faults import Case, checkpoints, configs, pictures, runs, saving, sources, stock
+from benchmarks.faults import Case, checkpoints, configs, disks, pictures, runs, saving, sources, stock
 
 SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
 COUNTS = {"kills": 50, "signals": 25, "permissions": 6, "stock": 30, "checkpoints": 1000, "pictures": 10_000}
@@ -25,9 +25,9 @@ def suites(work: Path, share: float) -> dict[str, Callable[[], Iterable[Case]]]:
     return {
         "kills": lambda: runs.kills(work / "kills", count["kills"]),
         "signals": lambda: runs.signals(work / "signals", count["signals"]),
-        "disks": lambda: runs.full_disks(work / "disks", every=round(1 / share)),
-        "small_disks": lambda: runs.small_disks(work / "small", SIZES[:: round(1 / share)]) if mounts else [],
-        "permissions": lambda: runs.permissions(work / "permissions", count["permissions"]),
+        "disks": lambda: disks.full_disks(work / "disks", every=round(1 / share)),
+        "small_disks": lambda: disks.small_disks(work / "small", SIZES[:: round(1 / share)]) if mounts else [],
+        "permissions": lambda: disks.permissions(work / "permissions", count["permissions"]),
         "checkpoints": lambda: checkpoints.cases(work / "checkpoints", count["checkpoints"]),
         "data": lambda: sources.cases(work / "data"),
         "pictures": lambda: pictures.cases(work / "pictures", count["pictures"]),
@@ -42,7 +42,7 @@ def table(cases: Iterable[Case]) -> Iterator[str]:
     for case in cases:
         groups.setdefault((case.kind, case.fault), []).append(case)
     for (kind, fault), group in sorted(groups.items()):
-        wrong = [case.wrong for case in group if case.wrong]
+        wrong = [case.failure for case in group if case.failure]
         slowest = max(case.seconds for case in group)
         yield (
             f"{kind:24} {fault:48} {len(group) - len(wrong):6,} of {len(group):6,}"
@@ -71,7 +71,7 @@ def main() -> int:
                 ours += cases if name != "stock" else []
         if options.only is None or "saving" in options.only:
             print(f"== saving: {saving.cost(work / 'saving')}")
-    wrong = [case for case in ours if case.wrong]
+    wrong = [case for case in ours if case.failure]
     print(f"{len(ours) - len(wrong):,} of {len(ours):,} as they must be")
     return 1 if wrong else 0
 

@@ -137,9 +137,9 @@ def _case(picture: tuple[str, bytes], work: Path) -> Case:
         wrong = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - begin
     grown = _memory("VmHWM") - before
-    if not wrong and (seconds > 2 or grown > 1024):
-        wrong = f"took {seconds:.1f} s, {grown} MiB"
-    return Case("picture", fault, wrong, seconds)
+    if not wrong and grown > 1024:
+        wrong = f"took {grown} MiB"
+    return Case("picture", fault, wrong, seconds, limit=2)
 
 
 def _memory(kind: str) -> int:

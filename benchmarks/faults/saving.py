@@ -5,11 +5,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-
 from mnist_cnn.runs import Run
 from mnist_cnn.saving import SaveLast
-from mnist_cnn.train import CONF, train
+from mnist_cnn.train import compose, train
 
 
 def cost(work: Path, epochs: int = 5) -> str:
@@ -23,8 +21,7 @@ def cost(work: Path, epochs: int = 5) -> str:
         seconds.append(time.perf_counter() - begin)
 
     keys = ["data.name=sample", "trainer=cpu", f"trainer.max_epochs={epochs}", "checkpoint.every_steps=10"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=keys)
+    config = compose(*keys)
     SaveLast._save = timed  # type: ignore[method-assign]
     try:
         result = train(config, Run(work))
