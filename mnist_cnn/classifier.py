@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from mnist_cnn.images import as_batch, scale
-from mnist_cnn.nets import CLASSES, build_net
+from mnist_cnn.nets import build_net
 from mnist_cnn.optim import KerasRMSprop
 
 _AT_ONCE = 1000  # images in one forward pass of `predict`
@@ -32,29 +31,28 @@ class Prediction(NamedTuple):
     probabilities: Float[Tensor, "n 10"]
 
 
-class StageMetrics(nn.Module):
-    """Mean cross-entropy and accuracy over the images seen since the last reset."""
+class StageMetrics(Metric):
+    """Mean cross-entropy and accuracy over the images seen since the last reset, of all processes."""
+
+    full_state_update = False
+    loss: Float[Tensor, ""]
+    correct: Int64[Tensor, ""]
+    images: Int64[Tensor, ""]
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss = MeanMetric(nan_strategy="disable")
-        self.acc = MulticlassAccuracy(CLASSES, average="micro", validate_args=False)
-        for metric in (self.loss, self.acc):
-            metric.persistent(True)  # a run cut within an epoch goes on counting where it was
+        for name, zero in (("loss", 0.0), ("correct", 0), ("images", 0)):  # a run cut within an epoch goes on counting
+            self.add_state(name, torch.tensor(zero), dist_reduce_fx="sum", persistent=True)
 
     def update(self, loss: Float[Tensor, ""], logits: Float[Tensor, "n 10"], labels: Int64[Tensor, " n"]) -> None:
         """Count a batch."""
-        self.loss.update(loss.expand(len(labels)))  # torchmetrics 1.9 drops `weight` where NaN is not looked for
-        self.acc.update(logits, labels)
+        self.loss += loss * len(labels)
+        self.correct += (logits.argmax(dim=1) == labels).sum()
+        self.images += len(labels)
 
     def compute(self) -> dict[str, Tensor]:
         """Return loss and acc."""
-        return {"loss": self.loss.compute(), "acc": self.acc.compute()}
-
-    def reset(self) -> None:
-        """Start over."""
-        self.loss.reset()
-        self.acc.reset()
+        return {"loss": self.loss / self.images, "acc": self.correct / self.images}
 
 
 def plain(values: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -85,6 +83,10 @@ class DigitClassifier(pl.LightningModule):
             StageMetrics(),
         )
         self._optimizer, self._scheduler = optimizer, scheduler
+
+    def setup(self, stage: str) -> None:
+        # a GPU's convolutions would round to TF32; trainer.precision=bf16-mixed is how to ask for other numbers
+        torch.backends.cudnn.allow_tf32 = False
 
     def forward(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return logits for images, bytes 0-255 or floats 0-1."""

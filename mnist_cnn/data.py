@@ -26,11 +26,21 @@ class BatchOrder(Sampler[Tensor]):
 
     Without a seed the order is that of the data. With several processes (`rank` of `world`) each takes every
     world-th image; the order then repeats its first images so that all have equally many, as DDP needs.
-    The last batch may be short. `state_dict` says where in the epoch the next batch stands.
+    The last batch may be short. `state_dict` says where in the epoch the next batch stands. The order is drawn on the
+    CPU, the same for every `device`, and brought there once an epoch.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.images, self.batch_size, self.seed, self.rank, self.world = images, batch_size, seed, rank, world
+        self.device = device
         self.epoch = self.batch = self._start = 0
 
     def __len__(self) -> int:
@@ -38,7 +48,7 @@ class BatchOrder(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         self.batch, self._start = self._start, 0  # an epoch resumed in the middle is resumed once
-        for indices in torch.split(self.indices(), self.batch_size)[self.batch :]:
+        for indices in torch.split(self.indices().to(self.device), self.batch_size)[self.batch :]:
             self.batch += 1
             yield indices
 
@@ -178,5 +188,9 @@ class MNISTDataModule(pl.LightningDataModule):
         return self.source == "mnist" and self.fallback == "sample"  # it is a sample of digits alone
 
     def _loader(self, images: Images, batch_size: int, seed: int | None = None) -> ResumableLoader:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ResumableLoader(images, BatchOrder(len(images.labels), batch_size, seed, rank, world))
+        rank, world, device = 0, 1, torch.device("cpu")
+        if self.trainer:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            device = self.trainer.strategy.root_device  # 47 MB stay there; batches are cut where they are used
+        order = BatchOrder(len(images.labels), batch_size, seed, rank, world, device)
+        return ResumableLoader(Images(*(part.to(device) for part in images)), order)

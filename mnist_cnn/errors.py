@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from mnist_cnn import signals
+from mnist_cnn import machine, signals
 
 
 class InputError(ValueError):
@@ -57,13 +57,8 @@ def fail(error: object, status: int = 2) -> NoReturn:
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
-    """Run a command's main function and end the process with its exit status.
-
-    GNU OpenMP's threads are told to spin but briefly before they sleep, which torch reads when it is first imported.
-    Otherwise two trainings at once on 2 cores spin for each other: an epoch of the sample took 44 s rather than 2.5
-    (n = 2 and 16); one alone takes a tenth longer for it (median of 2 x 8: 1.3 s rather than 1.15).
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    """Run a command's main function and end the process with its exit status."""
+    machine.prepare()
     signals.watch()
     try:
         status = main()

@@ -6,7 +6,8 @@ from inspect import signature
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mnist_cnn.errors import InputError, one_of, whole_number
 
@@ -46,7 +47,17 @@ class ConvNet(nn.Sequential):
         layers["flatten"] = nn.Flatten()
         layers["dense"] = nn.Linear(previous * side**2, CLASSES)
         super().__init__(layers)
+        self._onednn = pooling != "stride"  # whose padding oneDNN lacks
         initialise_like_keras(self)
+
+    def forward(self, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
+        """Return logits."""
+        *convolutions, flatten, dense = self
+        x = images.to_mkldnn() if self.training and self._onednn and _onednn_takes(images) else images
+        for layer in convolutions:
+            x = layer(x)
+        logits: Tensor = dense(flatten(x.to_dense() if x.is_mkldnn else x))
+        return logits
 
 
 class DenseNet(nn.Sequential):
@@ -130,6 +141,12 @@ def layer_table(net: nn.Sequential) -> str:
     rule = "-" * len(head)
     size = f"total: {total:,} parameters ({4 * total / 1024:,.2f} KB)"
     return "\n".join([head, rule, *lines, rule, size])
+
+
+def _onednn_takes(images: Tensor) -> bool:
+    """Whether a training step on the CPU may use oneDNN's own layout, whose pooling keeps bytes, not 64-bit indices."""
+    plain = images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def _block(side: int, inputs: int, filters: int, padding: str, pooling: str) -> dict[str, nn.Module]:

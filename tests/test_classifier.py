@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_cnn import DigitClassifier
+from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.classifier import StageMetrics, plain
 from mnist_cnn.sources import Dataset
 
@@ -86,4 +86,32 @@ def test_every_stage_counts_for_itself(stage: str, sample: Dataset) -> None:
     step = {"train": classifier.training_step, "val": classifier.validation_step, "test": classifier.test_step}[stage]
     step(batch, 0)
     for other in {"train", "val", "test"}:
-        assert (classifier.metrics(other).loss.weight > 0) == (other == stage)
+        assert (classifier.metrics(other).images > 0) == (other == stage)
+
+
+def test_a_step_reads_nothing_back_from_its_device() -> None:
+    class Strategy:
+        root_device = torch.device("meta")  # where every look at a value raises
+
+    class Trainer:
+        strategy, global_rank, world_size = Strategy(), 0, 1
+
+    data = MNISTDataModule(name="sample")
+    data.setup()
+    data.trainer = Trainer()  # type: ignore[assignment]
+    classifier = DigitClassifier().to("meta")
+    optimizer, _ = classifier.build_optimizer()
+    for number, batch in enumerate(data.train_dataloader()):
+        assert {part.device.type for part in batch} == {"meta"}
+        optimizer.zero_grad()
+        classifier.training_step((batch[0], batch[1]), number).backward()
+        optimizer.step()
+    assert all(value.device.type == "meta" for value in classifier.values("train").values())
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        classifier.values("train")["train/acc"].item()
+
+
+def test_convolutions_on_a_gpu_keep_float32() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    DigitClassifier().setup("fit")
+    assert not torch.backends.cudnn.allow_tf32

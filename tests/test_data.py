@@ -157,3 +157,8 @@ def test_mnist_has_its_60000_and_10000_images(mnist_dir: Path) -> None:
     assert data.dataset.train.labels.bincount().tolist()[:3] == [5923, 6742, 5958]  # LeCun's training set
     assert data.dataset.test.labels.bincount().tolist()[:3] == [980, 1135, 1032]
     assert data.val.labels.bincount().tolist() == [494, 562, 496, 511, 487, 452, 493, 522, 488, 495]
+
+
+def test_the_order_on_another_device_is_the_same() -> None:
+    assert BatchOrder(100, 8, seed=1).indices().tolist() == torch.cat(list(BatchOrder(100, 8, seed=1))).tolist()
+    assert {batch.device.type for batch in BatchOrder(100, 8, seed=1, device="meta")} == {"meta"}

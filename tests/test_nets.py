@@ -1,11 +1,15 @@
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from mnist_cnn.errors import InputError
+from mnist_cnn.images import scale
 from mnist_cnn.nets import PADDINGS, POOLINGS, ConvNet, DenseNet, build_net, layer_rows, layer_table
+from mnist_cnn.sources import Dataset
 
 
 def parameters(net: torch.nn.Module) -> int:
@@ -100,3 +104,19 @@ def test_kernels_are_glorot_uniform_and_biases_zero() -> None:
 def test_what_cannot_be_built_is_said(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_net(**options)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("pooling", ["max", "average", "stride", "none"])
+def test_training_in_onednns_layout_gives_the_same_gradients(padding: str, pooling: str, sample: Dataset) -> None:
+    torch.manual_seed(0)
+    net = ConvNet(padding, pooling).to(memory_format=torch.channels_last)
+    images, labels = scale(sample.train.images[:32]), sample.train.labels[:32]
+
+    def gradients(training: bool) -> Iterator[Tensor]:
+        net.train(training).zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+        return (weights.grad for weights in net.parameters() if weights.grad is not None)
+
+    for onednn, plain in zip(list(gradients(training=True)), gradients(training=False), strict=True):
+        assert (onednn - plain).norm() < 1e-5 * plain.norm()

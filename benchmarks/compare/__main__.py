@@ -1,7 +1,8 @@
 """Time an epoch of the notebook's recipe beside its peers: `python -m benchmarks.compare [--rounds 5]`.
 
 Each peer is a process of its own; they take turns, an epoch each, `--rounds` times after one to warm up. Prints
-medians, spreads, and ratios to ours, round by round. Peers whose packages are missing are left out by name.
+medians, spreads, and ratios to ours, round by round; then where our step's time goes. Draws the same beside the JSON.
+Peers whose packages are missing are left out by name.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def peers(data_dir: Path, arrays: Path) -> dict[str, Peer]:
         for name in ("TensorFlow", "JAX", "torch")
     }
     return {
-        "ours": Peer("ours", folder, {"GOMP_SPINCOUNT": "2000"}),  # as the command sets it
+        "ours": Peer("ours", folder, {}),
         "bare loop, our net": Peer("bare_loop", folder, {}),
         **keras,
         "torch's own example": Peer("torch_example", folder, {}),
@@ -55,6 +56,7 @@ class Training:
     def __init__(self, peer: Peer) -> None:
         command = [sys.executable, "-m", f"benchmarks.compare.{peer.module}", peer.given]
         environment = {**os.environ, **peer.environment}
+        environment.pop("GOMP_SPINCOUNT", None)  # ours alone, and ours sets it
         pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
         self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
 
@@ -127,12 +129,36 @@ def table(epochs: dict[str, list[dict[str, Any]]], flops: float) -> str:
     return "\n".join(lines)
 
 
+def draw(epochs: dict[str, list[dict[str, Any]]], limit: float, file: Path) -> None:
+    """Draw a bar per peer, its range, and the milliseconds that the arithmetic alone would take."""
+    from matplotlib.figure import Figure
+
+    steps = {name: sorted(1e3 * epoch["seconds"] / STEPS for epoch in taken) for name, taken in epochs.items()}
+    names = sorted(steps, key=lambda name: median(steps[name]), reverse=True)
+    middles = [median(steps[name]) for name in names]
+    ranges = [
+        [middle - steps[name][0] for name, middle in zip(names, middles, strict=True)],
+        [steps[name][-1] - middle for name, middle in zip(names, middles, strict=True)],
+    ]
+    figure = Figure(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    colours = ["tab:orange" if name == "ours" else "tab:gray" for name in names]
+    bars = axes.barh(names, middles, xerr=ranges, color=colours, capsize=3)
+    axes.bar_label(bars, [f"{middle:.1f}" for middle in middles], padding=8)
+    axes.axvline(limit, color="tab:blue", linestyle="--", label="the arithmetic at the machine's peak")
+    axes.set_xlabel("milliseconds a step of 64 images (median; whiskers: fastest and slowest epoch)")
+    axes.margins(x=0.1)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--only", help="names, with commas between")
+    parser.add_argument("--only", help="names, with semicolons between")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/compare.json"))
     options = parser.parse_args()
     data_dir = options.data_dir.resolve()
@@ -141,13 +167,15 @@ def main() -> None:
         arrays = Path(folder) / "mnist.npz"
         write_arrays(sources.read("mnist", data_dir), arrays)
         chosen = peers(data_dir, arrays)
-        names = options.only.split(",") if options.only else list(chosen)
+        names = options.only.split(";") if options.only else list(chosen)
         flops = peak()
         epochs = measure({name: chosen[name] for name in names}, options.rounds)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(epochs, indent=1))
     print(f"{options.rounds} epochs each, {torch.get_num_threads()} threads, peak {flops / 1e9:.0f} GFLOP/s")
     print(table(epochs, flops))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(epochs, indent=1))
+    draw(epochs, 1e3 * FLOP / flops, options.out.with_suffix(".png"))
+    subprocess.run([sys.executable, "-m", "benchmarks.compare.parts", str(data_dir)], check=True)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,31 @@
 import sys
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-
-from benchmarks.compare.turns import take_turns
-from mnist_cnn import ConvNet, sources
-from mnist_cnn.images import scale
-from mnist_cnn.optim import KerasRMSprop
-
-images, labels = sources.read("mnist", Path(sys.argv[1])).train
-net = ConvNet().to(memory_format=torch.channels_last)
-optimizer = KerasRMSprop(net.parameters())
+from mnist_cnn.errors import run_command
 
 
-def train_epoch() -> None:
-    """Train."""
-    for batch in torch.randperm(len(images)).split(64):
-        loss = F.cross_entropy(net(scale(images[batch])), labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def main() -> None:
+    """Train until the turns end."""
+    import torch
+    import torch.nn.functional as F
+
+    from benchmarks.compare.turns import take_turns
+    from mnist_cnn import ConvNet, sources
+    from mnist_cnn.images import scale
+    from mnist_cnn.optim import KerasRMSprop
+
+    images, labels = sources.read("mnist", Path(sys.argv[1])).train
+    net = ConvNet().to(memory_format=torch.channels_last)
+    optimizer = KerasRMSprop(net.parameters())
+
+    def train_epoch() -> None:
+        for batch in torch.randperm(len(images)).split(64):
+            loss = F.cross_entropy(net(scale(images[batch])), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    take_turns(train_epoch)
 
 
-take_turns(train_epoch)
+run_command(main)  # which prepares the machine before torch is imported

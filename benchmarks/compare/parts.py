@@ -1,0 +1,75 @@
+"""Where a step's time goes in our training: `python -m benchmarks.compare.parts DATA_DIR`.
+
+Each part is timed around the functions that do it; what is left is Lightning's own, our callbacks with it.
+"""
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mnist_cnn.errors import run_command
+
+EPOCHS = 4  # the first warms up
+
+
+def main() -> None:
+    """Train, print a line per part: milliseconds a step, median over the epochs."""
+    import lightning.pytorch as pl
+    import torch
+    from omegaconf import OmegaConf
+    from torch.utils.data import dataloader
+
+    from mnist_cnn.classifier import DigitClassifier, StageMetrics
+    from mnist_cnn.optim import KerasRMSprop
+    from mnist_cnn.runs import Run
+    from mnist_cnn.train import compose
+    from mnist_cnn.training import assemble
+
+    seconds: Counter[str] = Counter()
+    epochs: list[dict[str, float]] = []
+
+    def timed(part: str, owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds[part] += time.perf_counter() - begin
+
+        setattr(owner, name, wrapper)
+
+    class Epochs(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            seconds.clear()
+            self.begin = time.perf_counter()
+
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            rest = time.perf_counter() - self.begin - sum(seconds.values())
+            steps = int(trainer.num_training_batches)
+            epochs.append({part: 1e3 * taken / steps for part, taken in (seconds | {"Lightning": rest}).items()})
+
+    timed("data", dataloader._BaseDataLoaderIter, "__next__")
+    timed("forward", DigitClassifier, "forward")
+    timed("forward", torch.nn.functional, "cross_entropy")
+    timed("backward", torch.Tensor, "backward")
+    timed("optimizer", KerasRMSprop, "_step_group")
+    timed("optimizer", torch.optim.Optimizer, "zero_grad")
+    timed("metrics", StageMetrics, "update")
+    with TemporaryDirectory() as folder:
+        config = compose(f"data.dir={sys.argv[1]}", "trainer=cpu", f"trainer.max_epochs={EPOCHS}")
+        job = assemble(OmegaConf.to_container(config, resolve=True), Run(Path(folder)))
+        job.trainer.callbacks.insert(0, Epochs())
+        job.fit_and_test()
+    typical = {part: median(epoch[part] for epoch in epochs[1:]) for part in epochs[0]}
+    total = sum(typical.values())
+    for part, taken in typical.items():
+        print(f"{part:22} {taken:10.2f} {taken / total:15.0%}")
+
+
+run_command(main)
