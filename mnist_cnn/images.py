@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from stat import S_ISREG
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF")  # others are programs, as EPS, or take long, as PPM
 _MOST_PIXELS = 50_000_000  # to decode; at worst 400 MB and a second
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
+_ALONE = Lock()  # what is to be done of warnings, and where standard error goes, is one for all threads
 
 
 def scale(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -65,12 +68,10 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     A picture that already has that form passes unchanged, byte for byte.
     Raises InputError if the file is missing, is no picture, is too large, or shows nothing.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f"{path} is not a picture that can be read: it is no file")
     try:
-        with warnings.catch_warnings(action="ignore"):  # what is said of a picture is said in one line
+        with _ALONE, warnings.catch_warnings(action="ignore"):  # what is said of a picture is said in one line
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image, _silent_libtiff(image):
+            with _open(path) as image, _silent_libtiff(image):
                 gray = _gray(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} is too large: a picture may have {_MOST_PIXELS:,} pixels") from error
@@ -86,6 +87,12 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     if ink is None:
         raise InputError(f"{path} is blank: there is nothing that stands out from its background")
     return torch.from_numpy(_into_box(_main_strokes(ink)))
+
+
+def _open(path: str | PathLike[str]) -> Image.Image:
+    if not S_ISREG(Path(path).stat().st_mode):  # a pipe may never have a writer
+        raise ValueError("it is no file")
+    return Image.open(path, formats=_FORMATS)
 
 
 @contextmanager
@@ -136,16 +143,19 @@ def _on_its_paper(image: Image.Image) -> Image.Image:
 
 
 def _has_mnist_form(gray: NDArray[np.float32]) -> bool:
-    if gray.shape != (SIDE, SIDE) or not gray.any():
+    if gray.shape != (SIDE, SIDE) or not (gray > 0).any():
         return False
-    rows, columns = ndimage.find_objects((gray > 0).astype(np.uint8))[0]
-    longer = max(rows.stop - rows.start, columns.stop - columns.start)
-    off_centre = np.abs(np.subtract(_centre_of_mass(gray), CENTRE)).max()
-    return longer in (BOX - 1, BOX) and bool(off_centre < 0.6)
+    rows, columns = (np.flatnonzero((gray > 0).any(axis=axis)) for axis in (1, 0))
+    longer = 1 + max(rows[-1] - rows[0], columns[-1] - columns[0])
+    return longer in (BOX - 1, BOX) and all(abs(centre - CENTRE) < 0.6 for centre in _centre_of_mass(gray))
 
 
 def _centre_of_mass(values: NDArray[Any]) -> tuple[float, float]:
-    row, column = ndimage.center_of_mass(values)
+    """Return row and column, as scipy.ndimage.center_of_mass does in twice the time."""
+    height, width = values.shape
+    total = values.sum()
+    row = (values * np.arange(height, dtype=float)[:, None]).sum() / total
+    column = (values * np.arange(width, dtype=float)).sum() / total
     return float(row), float(column)
 
 

@@ -65,11 +65,12 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
             except InputError as error:
                 answers.append(Answer(file, error=str(error)))
         rows = classifier.predict(torch.stack(pictures)).probabilities if pictures else torch.empty(0, 10)
-        probabilities = iter(rows)
+        likeliest = rows.max(dim=1)
+        found = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         for answer in answers:
             if answer.error is None:
-                probability, digit = next(probabilities).max(dim=0)
-                answer = answer._replace(digit=int(digit), probability=round(float(probability), 6))
+                digit, probability = next(found)
+                answer = answer._replace(digit=digit, probability=round(probability, 6))
             yield answer
 
 
