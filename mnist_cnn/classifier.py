@@ -64,7 +64,8 @@ class DigitClassifier(pl.LightningModule):
     """A network of the registry with its training, validation and test step, and `predict`.
 
     `model` holds the network's name and options, primitives alone: they are what a checkpoint keeps. `optimizer`
-    gets the parameters, `scheduler` the optimizer, to be advanced at every step; neither is kept.
+    gets the parameters, `scheduler` the optimizer, to be advanced at every step; neither is kept. In training all ten
+    digits get equal parts of `label_smoothing`, the true one the rest of 1 too (Szegedy et al. 2016, section 7).
     Raises InputError if `model` names no network, or an option that it has not.
     """
 
@@ -73,6 +74,7 @@ class DigitClassifier(pl.LightningModule):
         model: Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = KerasRMSprop,
         scheduler: Callable[[Optimizer], LRScheduler | None] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"model": dict(model or {})})
@@ -82,7 +84,7 @@ class DigitClassifier(pl.LightningModule):
             StageMetrics(),
             StageMetrics(),
         )
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizer, self._scheduler, self._label_smoothing = optimizer, scheduler, label_smoothing
 
     def setup(self, stage: str) -> None:
         # a GPU's convolutions would round to TF32; trainer.precision=bf16-mixed is how to ask for other numbers
@@ -131,7 +133,8 @@ class DigitClassifier(pl.LightningModule):
     def _step(self, batch: Batch, stage: str) -> Float[Tensor, ""]:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels)
+        smoothing = self._label_smoothing if stage == "train" else 0.0
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         self.metrics(stage).update(loss.detach(), logits.detach(), labels)
         return loss
 

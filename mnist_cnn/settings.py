@@ -28,11 +28,14 @@ def check(config: Mapping[str, Any], run: Run) -> None:
         if not isinstance(config.get(group), Mapping):
             raise InputError(f"{group}={config.get(group)} cannot be used: --help lists the choices")
     for key in config:
-        one_of("the key", key, ("seed", "resume", *_GROUPS))
+        one_of("the key", key, ("seed", "label_smoothing", "resume", *_GROUPS))
     for group, keys in _KEYS.items():
         for key in config[group]:
             one_of(f"the key {group}.*", key, keys)
     whole_number("seed", config.get("seed"), 0, 2**32 - 1)
+    smoothing = config.get("label_smoothing")
+    if not isinstance(smoothing, int | float) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
+        raise InputError(f"label_smoothing={smoothing} cannot be used: give a number from 0 to below 1")
     whole_number("trainer.max_epochs", config["trainer"].get("max_epochs"), 1, 10**6)
     one_of("trainer.accelerator", config["trainer"].get("accelerator"), _ACCELERATORS)
     one_of("trainer.precision", config["trainer"].get("precision", "32-true"), _PRECISIONS)

@@ -115,6 +115,7 @@ def assemble(config: Mapping[str, Any], run: Run, on_start: Callable[[], None] =
         config["model"],
         optimizer=lambda parameters: build_optimizer(config["optimizer"], parameters),
         scheduler=lambda optimizer: build_scheduler(config["scheduler"], optimizer, _steps(data, trainer)),
+        label_smoothing=config["label_smoothing"],
     )
     data = MNISTDataModule(**config["data"] | {"seed": config["seed"]})
     epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)

@@ -115,3 +115,14 @@ def test_convolutions_on_a_gpu_keep_float32() -> None:
     torch.backends.cudnn.allow_tf32 = True
     DigitClassifier().setup("fit")
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_labels_are_smoothed_in_training_alone(sample: Dataset) -> None:
+    classifier = DigitClassifier(label_smoothing=0.2)
+    batch = (sample.test.images[:50], sample.test.labels[:50])
+    smoothed = classifier.training_step(batch, 0)
+    classifier.test_step(batch, 0)
+    logs = classifier.predict(batch[0]).probabilities.log()
+    plain = -logs[torch.arange(50), batch[1]].mean()
+    torch.testing.assert_close(classifier.values("test")["test/loss"], plain)
+    torch.testing.assert_close(smoothed, 0.8 * plain - 0.2 * logs.mean())

@@ -30,15 +30,15 @@ class Peer(NamedTuple):
     """A module of this package, what it is given, and its environment."""
 
     module: str
-    given: str
+    given: list[str]
     environment: dict[str, str]
 
 
 def peers(data_dir: Path, arrays: Path) -> dict[str, Peer]:
     """Name the trainings that are compared."""
-    folder, quiet = str(data_dir), {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    folder, quiet = [str(data_dir)], {"TF_CPP_MIN_LOG_LEVEL": "3"}
     keras = {
-        f"Keras on {name}": Peer("keras_notebook", str(arrays), {"KERAS_BACKEND": name.lower(), **quiet})
+        f"Keras on {name}": Peer("keras_notebook", [str(arrays)], {"KERAS_BACKEND": name.lower(), **quiet})
         for name in ("TensorFlow", "JAX", "torch")
     }
     return {
@@ -54,7 +54,7 @@ class Training:
     """A peer at work in its process."""
 
     def __init__(self, peer: Peer) -> None:
-        command = [sys.executable, "-m", f"benchmarks.compare.{peer.module}", peer.given]
+        command = [sys.executable, "-m", f"benchmarks.compare.{peer.module}", *peer.given]
         environment = {**os.environ, **peer.environment}
         environment.pop("GOMP_SPINCOUNT", None)  # ours alone, and ours sets it
         pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL

@@ -31,6 +31,8 @@ WRONG = {  # overrides: what the answer must hold
     "+trainer.foo=1": "foo",
     "checkpoint.every_steps=0": "whole number ≥ 1",
     "seed=-1": "seed=-1",
+    "label_smoothing=1": "label_smoothing=1 cannot be used",
+    "label_smoothing=null": "label_smoothing=None cannot be used",
     "~seed": "seed=None",
     "~trainer.max_epochs": "trainer.max_epochs=None",
     "~optimizer._target_": "optimizer=None",
