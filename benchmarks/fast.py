@@ -20,15 +20,10 @@ KERAS_EPOCHS = 10
 
 def train(seed: int, epochs: int, data_dir: Path, folder: Path) -> tuple[float, float]:
     """Return the test accuracy of a training, and its seconds."""
-    from omegaconf import OmegaConf
+    from benchmarks.compare.ours import prepare
 
-    from mnist_cnn.runs import Run
-    from mnist_cnn.train import compose
-    from mnist_cnn.training import assemble
-
-    overrides = [f"seed={seed}", f"data.dir={data_dir}", "trainer=cpu", f"trainer.max_epochs={epochs}"]
-    config = OmegaConf.to_container(compose("experiment=fast", *overrides), resolve=True)
-    job = assemble(config, Run(folder / f"{seed}-{epochs}"))  # type: ignore[arg-type]
+    overrides = ("experiment=fast", f"seed={seed}", f"trainer.max_epochs={epochs}")
+    job = prepare(folder / f"{seed}-{epochs}", data_dir, *overrides)
     begin = time.perf_counter()
     result = job.fit_and_test()
     return result["test/acc"], time.perf_counter() - begin
@@ -62,7 +57,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/fast.json"))
     options = parser.parse_args()
-    from benchmarks.compare.__main__ import Peer, Training
+    from benchmarks.compare.peer import Peer, Training
     from benchmarks.curves import write_arrays
     from mnist_cnn import sources
 

@@ -7,31 +7,23 @@ Peers whose packages are missing are left out by name.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from benchmarks.compare.peer import Peer, Training
 from benchmarks.curves import write_arrays
 from mnist_cnn import sources
-from mnist_cnn.errors import run_command
+from mnist_cnn.errors import one_of, run_command
 
 STEPS = 938  # of an epoch
 FLOP = 1.165e9  # of a step: forward, and twice that backward
-
-
-class Peer(NamedTuple):
-    """A module of this package, what it is given, and its environment."""
-
-    module: str
-    given: list[str]
-    environment: dict[str, str]
 
 
 def peers(data_dir: Path, arrays: Path) -> dict[str, Peer]:
@@ -48,40 +40,6 @@ def peers(data_dir: Path, arrays: Path) -> dict[str, Peer]:
         "torch's own example": Peer("torch_example", folder, {}),
         "stock Lightning": Peer("stock_lightning", folder, {}),
     }
-
-
-class Training:
-    """A peer at work in its process."""
-
-    def __init__(self, peer: Peer) -> None:
-        command = [sys.executable, "-m", f"benchmarks.compare.{peer.module}", *peer.given]
-        environment = {**os.environ, **peer.environment}
-        environment.pop("GOMP_SPINCOUNT", None)  # ours alone, and ours sets it
-        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
-
-    def is_ready(self) -> bool:
-        """Wait until it could train; false if it cannot."""
-        return self._read(lambda line: line == "ready\n") is not None
-
-    def epoch(self) -> dict[str, Any]:
-        """Let it train an epoch. Returns seconds, and its peak of memory in MiB."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        line = self._read(lambda line: line.startswith("{"))
-        assert line is not None, self.process.args
-        result: dict[str, Any] = json.loads(line)
-        return result
-
-    def _read(self, wanted: Any) -> str | None:
-        assert self.process.stdout is not None
-        return next((line for line in self.process.stdout if wanted(line)), None)
-
-    def end(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.communicate()
 
 
 def measure(chosen: dict[str, Peer], rounds: int) -> dict[str, list[dict[str, Any]]]:
@@ -168,6 +126,8 @@ def main() -> None:
         write_arrays(sources.read("mnist", data_dir), arrays)
         chosen = peers(data_dir, arrays)
         names = options.only.split(";") if options.only else list(chosen)
+        for name in names:
+            one_of("--only", name, chosen)
         flops = peak()
         epochs = measure({name: chosen[name] for name in names}, options.rounds)
     print(f"{options.rounds} epochs each, {torch.get_num_threads()} threads, peak {flops / 1e9:.0f} GFLOP/s")

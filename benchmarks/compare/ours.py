@@ -3,24 +3,35 @@
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_cnn.errors import run_command
 
+if TYPE_CHECKING:
+    from mnist_cnn.training import Job
 
-def main() -> None:
-    """Train until the turns end."""
+
+def prepare(folder: Path, data_dir: Path, *overrides: str) -> "Job":
+    """Build the training that the command would run on the CPU."""
     from omegaconf import OmegaConf
 
-    from benchmarks.compare.turns import Turns
     from mnist_cnn.runs import Run
     from mnist_cnn.train import compose
     from mnist_cnn.training import assemble
 
+    config = compose(*overrides, f"data.dir={data_dir}", "trainer=cpu")
+    return assemble(OmegaConf.to_container(config, resolve=True), Run(folder))  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Train until the turns end."""
+    from benchmarks.compare.turns import Turns
+
     with tempfile.TemporaryDirectory() as folder:
-        config = compose(f"data.dir={sys.argv[1]}", "trainer=cpu", "trainer.max_epochs=1000")
-        job = assemble(OmegaConf.to_container(config, resolve=True), Run(Path(folder)))
+        job = prepare(Path(folder), Path(sys.argv[1]), "trainer.max_epochs=1000")
         job.trainer.callbacks.append(Turns())
         job.fit_and_test()
 
 
-run_command(main)  # which prepares the machine before torch is imported
+if __name__ == "__main__":
+    run_command(main)  # which prepares the machine before torch is imported

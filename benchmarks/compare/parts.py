@@ -20,14 +20,11 @@ def main() -> None:
     """Train, print a line per part: milliseconds a step, median over the epochs."""
     import lightning.pytorch as pl
     import torch
-    from omegaconf import OmegaConf
     from torch.utils.data import dataloader
 
+    from benchmarks.compare.ours import prepare
     from mnist_cnn.classifier import DigitClassifier, StageMetrics
     from mnist_cnn.optim import KerasRMSprop
-    from mnist_cnn.runs import Run
-    from mnist_cnn.train import compose
-    from mnist_cnn.training import assemble
 
     seconds: Counter[str] = Counter()
     epochs: list[dict[str, float]] = []
@@ -62,8 +59,7 @@ def main() -> None:
     timed("optimizer", torch.optim.Optimizer, "zero_grad")
     timed("metrics", StageMetrics, "update")
     with TemporaryDirectory() as folder:
-        config = compose(f"data.dir={sys.argv[1]}", "trainer=cpu", f"trainer.max_epochs={EPOCHS}")
-        job = assemble(OmegaConf.to_container(config, resolve=True), Run(Path(folder)))
+        job = prepare(Path(folder), Path(sys.argv[1]), f"trainer.max_epochs={EPOCHS}")
         job.trainer.callbacks.insert(0, Epochs())
         job.fit_and_test()
     typical = {part: median(epoch[part] for epoch in epochs[1:]) for part in epochs[0]}
