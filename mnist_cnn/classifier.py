@@ -22,6 +22,7 @@ from mnist_cnn.optim import KerasRMSprop
 _AT_ONCE = 1000  # images in one forward pass of `predict`
 
 Batch = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
+Batches = list[tuple[UInt8[Tensor, "_ 1 28 28"], Int64[Tensor, " _"]]]  # of several steps; the last may be short
 
 
 class Prediction(NamedTuple):
@@ -85,6 +86,7 @@ class DigitClassifier(pl.LightningModule):
             StageMetrics(),
         )
         self._optimizer, self._scheduler, self._label_smoothing = optimizer, scheduler, label_smoothing
+        self.losses: list[Tensor] = []  # of the steps of the newest batch
 
     def setup(self, stage: str) -> None:
         # a GPU's convolutions would round to TF32; trainer.precision=bf16-mixed is how to ask for other numbers
@@ -118,8 +120,22 @@ class DigitClassifier(pl.LightningModule):
         """Compute a stage's metrics under their full names: train/loss, train/acc."""
         return {f"{stage}/{name}": value for name, value in self.metrics(stage).compute().items()}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        return self._step(batch, "train")
+    def on_train_batch_start(self, batch: Batch | Batches, batch_idx: int) -> None:
+        """Of several steps' batches take all but the last step, past Lightning, whose own work is a tenth of one."""
+        self.losses = []
+        if isinstance(batch, list):
+            (optimizer,) = self.trainer.optimizers
+            for each in batch[:-1]:
+                loss = self._train(each)
+                optimizer.zero_grad()
+                self.backward(loss)
+                optimizer.step()
+                for config in self.trainer.lr_scheduler_configs:
+                    self.lr_scheduler_step(config.scheduler, None)
+            self._count_steps(len(batch) - 1)
+
+    def training_step(self, batch: Batch | Batches, batch_idx: int) -> Float[Tensor, ""]:
+        return self._train(batch[-1] if isinstance(batch, list) else batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, "val")
@@ -129,6 +145,19 @@ class DigitClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         return self.predict(batch[0])
+
+    def _count_steps(self, steps: int) -> None:
+        """Have Lightning count `steps` batches more, so that its progress is the same whoever took them."""
+        loop = self.trainer.fit_loop.epoch_loop
+        is_last = loop.batch_progress.current.ready + steps == self.trainer.num_training_batches
+        loop.batch_progress.increment_by(steps, is_last)
+        loop.automatic_optimization.optim_progress.optimizer.step.increment_by(steps)
+        loop._batches_that_stepped += steps
+
+    def _train(self, batch: Batch) -> Float[Tensor, ""]:
+        loss = self._step(batch, "train")
+        self.losses.append(loss.detach())
+        return loss
 
     def _step(self, batch: Batch, stage: str) -> Float[Tensor, ""]:
         images, labels = batch
@@ -166,3 +195,9 @@ class DigitClassifier(pl.LightningModule):
         """Build the optimizer of these parameters, and the scheduler of that, if there is to be one."""
         optimizer = self._optimizer(self.parameters())
         return optimizer, self._scheduler(optimizer) if self._scheduler else None
+
+
+def as_classifier(module: pl.LightningModule) -> DigitClassifier:
+    """Say that it is one, where Lightning's types know a module alone."""
+    assert isinstance(module, DigitClassifier)
+    return module

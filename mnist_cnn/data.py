@@ -27,7 +27,7 @@ class BatchOrder(Sampler[Tensor]):
     Without a seed the order is that of the data. With several processes (`rank` of `world`) each takes every
     world-th image; the order then repeats its first images so that all have equally many, as DDP needs.
     The last batch may be short. `state_dict` says where in the epoch the next batch stands. The order is drawn on the
-    CPU, the same for every `device`, and brought there once an epoch.
+    CPU, the same for every `device`, and brought there once an epoch. Indices of `at_once` batches come together.
     """
 
     def __init__(
@@ -38,9 +38,10 @@ class BatchOrder(Sampler[Tensor]):
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        at_once: int = 1,
     ) -> None:
         self.images, self.batch_size, self.seed, self.rank, self.world = images, batch_size, seed, rank, world
-        self.device = device
+        self.device, self.at_once = device, at_once
         self.epoch = self.batch = self._start = 0
 
     def __len__(self) -> int:
@@ -48,8 +49,9 @@ class BatchOrder(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         self.batch, self._start = self._start, 0  # an epoch resumed in the middle is resumed once
-        for indices in torch.split(self.indices().to(self.device), self.batch_size)[self.batch :]:
-            self.batch += 1
+        rest = self.indices().to(self.device)[self.batch * self.batch_size :]
+        for indices in torch.split(rest, self.at_once * self.batch_size):
+            self.batch += -(-len(indices) // self.batch_size)
             yield indices
 
     def indices(self) -> Int64[Tensor, " share"]:
@@ -84,12 +86,21 @@ class BatchOrder(Sampler[Tensor]):
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
-    """A DataLoader that says where it stands, so that Lightning can resume within an epoch."""
+    """A DataLoader that says where it stands, so that Lightning can resume within an epoch.
+
+    Where its order gives several batches at once they come as a list; its length counts batches all the same.
+    """
 
     def __init__(self, images: Images, order: BatchOrder) -> None:
+        def collate(parts: Any) -> Any:
+            if order.at_once == 1:
+                return parts
+            return list(zip(*(torch.split(part, order.batch_size) for part in parts), strict=True))
+
         # a generator of its own, since to iterate over a DataLoader draws from it, though nothing comes of it here
+        generator = torch.Generator()
         super().__init__(
-            TensorDataset(*images), sampler=order, batch_size=None, collate_fn=tuple, generator=torch.Generator()
+            TensorDataset(*images), sampler=order, batch_size=None, collate_fn=collate, generator=generator
         )
         self.order = order
 
@@ -107,6 +118,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
     out, stratified, for validation. The last short batch is kept: 60,000 images in batches of 64 are 938 steps.
+    Where `steps_per_execution` (Keras's word) is set to more than 1, training batches come in lists of so many.
     `fallback` says what to do where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
     Raises InputError for values that cannot be used.
     """
@@ -126,6 +138,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.source, self.fallback, self.val_size, self.batch_size = name, fallback, val_size, batch_size
         self.dir, self.mirrors, self.seed = Path(dir), checked_mirrors(mirrors), seed
         self.dataset: sources.Dataset | None = None
+        self.steps_per_execution = 1
 
     def prepare_data(self) -> None:
         """Bring the files into `dir`, once per machine, or say loudly that the sample stands in for them."""
@@ -158,7 +171,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """The training images, in an order of their own each epoch."""
-        return self._loader(self.train, self.batch_size, self.seed)
+        return self._loader(self.train, self.batch_size, self.seed, self.steps_per_execution)
 
     def val_dataloader(self) -> list[ResumableLoader]:
         """The images held out; no loader if there are none."""
@@ -187,10 +200,10 @@ class MNISTDataModule(pl.LightningDataModule):
     def _sample_may_stand_in(self) -> bool:
         return self.source == "mnist" and self.fallback == "sample"  # it is a sample of digits alone
 
-    def _loader(self, images: Images, batch_size: int, seed: int | None = None) -> ResumableLoader:
+    def _loader(self, images: Images, batch_size: int, seed: int | None = None, at_once: int = 1) -> ResumableLoader:
         rank, world, device = 0, 1, torch.device("cpu")
         if self.trainer:
             rank, world = self.trainer.global_rank, self.trainer.world_size
             device = self.trainer.strategy.root_device  # 47 MB stay there; batches are cut where they are used
-        order = BatchOrder(len(images.labels), batch_size, seed, rank, world, device)
+        order = BatchOrder(len(images.labels), batch_size, seed, rank, world, device, at_once)
         return ResumableLoader(Images(*(part.to(device) for part in images)), order)

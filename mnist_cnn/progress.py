@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mnist_cnn.classifier import DigitClassifier, plain
+from mnist_cnn.classifier import as_classifier, plain
 from mnist_cnn.runs import write_whole
 
 log = logging.getLogger(__name__)
@@ -71,13 +71,13 @@ class EpochLog(pl.Callback):
         batch_idx: int,
     ) -> None:
         if self._bar is not None and time.monotonic() - self._shown > _REFRESH:
-            values = _classifier(pl_module).values("train")
-            self._bar.update(self._bar.task_ids[0], completed=batch_idx + 1, values=_written(values))
+            values, done = as_classifier(pl_module).values("train"), trainer.fit_loop.epoch_loop.batch_idx + 1
+            self._bar.update(self._bar.task_ids[0], completed=done, values=_written(values))
             self._shown = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_bar()
-        values = _classifier(pl_module).values("train")
+        values = as_classifier(pl_module).values("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         seconds = time.monotonic() - self._begin
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
@@ -117,11 +117,6 @@ class EpochLog(pl.Callback):
             table.writeheader()
             table.writerows(self.rows)
             write_whole(self.file, text.getvalue().encode())
-
-
-def _classifier(module: pl.LightningModule) -> DigitClassifier:
-    assert isinstance(module, DigitClassifier)
-    return module
 
 
 def _written(values: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mnist_cnn import archive, signals
 from mnist_cnn.checkpoint import read_checkpoint
+from mnist_cnn.classifier import as_classifier
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs import write_whole
 
@@ -99,9 +100,10 @@ class SaveLast(Checkpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        self._losses.append((trainer.global_step, outputs["loss"]))
+        losses = as_classifier(pl_module).losses
+        self._losses += zip(range(trainer.global_step - len(losses) + 1, trainer.global_step + 1), losses, strict=True)
         # at the epoch's last batch Lightning would resume behind the epoch's end: the save that follows is the one
-        ends = batch_idx + 1 == trainer.num_training_batches
+        ends = trainer.is_last_batch
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         due = stepped and self.every_steps is not None and trainer.global_step % self.every_steps == 0
         # several processes ask each other, which takes its time, only where they save anyway

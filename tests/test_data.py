@@ -65,6 +65,29 @@ def test_a_state_at_the_end_of_an_epoch_leads_to_the_next_from_its_beginning() -
     assert len(epoch(resumed, 1)) == 13
 
 
+def test_batches_that_come_at_once_are_those_that_come_one_by_one_wherever_the_epoch_goes_on() -> None:
+    whole = epoch(BatchOrder(100, 8, seed=5), 2)
+    order = BatchOrder(100, 8, seed=5, at_once=4)
+    order.set_epoch(2)
+    batches = iter(order)
+    assert torch.equal(next(batches), torch.cat(whole[:4]))
+    assert order.state_dict() == {"epoch": 2, "batch": 4}
+    order.load_state_dict({"epoch": 2, "batch": 3})
+    assert [len(part) for part in order] == [32, 32, 12]
+    assert order.batch == len(order) == len(whole)
+
+
+def test_a_loader_lists_the_batches_that_come_at_once() -> None:
+    data = ready(batch_size=600)
+    one_by_one = list(data.train_dataloader())
+    data.steps_per_execution = 5
+    lists = list(data.train_dataloader())
+    assert [len(each) for each in lists] == [5, 2]
+    assert len(data.train_dataloader()) == 7
+    for ours, theirs in zip([batch for each in lists for batch in each], one_by_one, strict=True):
+        assert all(torch.equal(part, other) for part, other in zip(ours, theirs, strict=True))
+
+
 def test_processes_share_an_epoch_equally() -> None:
     shares = [list(BatchOrder(101, 8, seed=0, rank=rank, world=4)) for rank in range(4)]
     assert len({len(share) for share in shares}) == 1

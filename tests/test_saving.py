@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.faults.configs import QUICK
@@ -76,18 +77,22 @@ def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, ends_as_if_uncut: Com
 
 
 @pytest.mark.parametrize(
-    ("where", "number", "saved"),
+    ("at_once", "where", "number", "saved"),
     [
-        ("training_step", 0, 1),
-        ("training_step", 30, 31),
-        ("training_step", 54, 55),  # the epoch's last: its end is awaited
-        ("validation_step", 0, 55),
-        ("test_step", 0, 110),
+        (1, "training_step", 0, 1),
+        (1, "training_step", 30, 31),
+        (1, "training_step", 54, 55),  # the epoch's last: its end is awaited
+        (16, "training_step", 0, 16),
+        (16, "training_step", 16, 32),
+        (16, "training_step", 48, 55),
+        (16, "validation_step", 0, 55),
+        (16, "test_step", 0, 110),
     ],
 )
 def test_a_signal_ends_the_run_once_its_state_is_saved(
-    where: str, number: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: int, where: str, number: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mnist_cnn.training.AT_ONCE", at_once)
     cfg = compose(*QUICK, *VALIDATED)
     train(cfg, Run(tmp_path / "uncut"))
     step = getattr(DigitClassifier, where)
@@ -163,17 +168,17 @@ def test_a_state_that_could_not_be_read_again_ends_the_run_at_its_first_save(tmp
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state_before(
     every_steps: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, steps = DigitClassifier.training_step, []
+    loss, steps = F.cross_entropy, []
 
-    def diverge(self: DigitClassifier, batch: Any, batch_idx: int) -> Tensor:
-        steps.append(batch_idx)
-        return step(self, batch, batch_idx) * (float("inf") if batch_idx == 33 else 1)
+    def diverge(*arguments: Any, **options: Any) -> Tensor:
+        steps.append(len(steps) + 1)
+        return loss(*arguments, **options) * (float("inf") if len(steps) == 34 else 1)
 
-    monkeypatch.setattr(DigitClassifier, "training_step", diverge)
+    monkeypatch.setattr(F, "cross_entropy", diverge)
     with pytest.raises(RunError, match=rf"the loss is inf at step 34: try a smaller optimizer.lr, .*checkpoint {kept}"):
-        train(compose(*QUICK, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
+        train(compose(*QUICK, "data.batch_size=32", f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
     assert not Run(tmp_path).result()
-    assert len(steps) <= 50  # the epoch has 63
+    assert len(steps) < 125  # the epoch has so many
     if every_steps == "20":
         weights = read_checkpoint(Run(tmp_path).last)["state_dict"]
         assert all(value.isfinite().all() for value in weights.values())
