@@ -150,8 +150,8 @@ def own_steps(images: Images, seed: int = 0) -> float:
     """Return the largest difference of a weight between our network in two memory layouts: float32's own share."""
     first = twins(seed=seed).ours.train()
     ends = []
-    for layout in (torch.channels_last, torch.contiguous_format):
-        net = DigitClassifier().net.to(memory_format=layout)
+    for in_onednns in (True, False):
+        net = DigitClassifier().net.train(in_onednns)
         net.load_state_dict(first.net.state_dict())
         optimizer = build_optimizer(_options("rmsprop"), net.parameters())
         for batch in batches(images):

@@ -79,7 +79,7 @@ class DigitClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"model": dict(model or {})})
-        self.net = build_net(**(model or {})).to(memory_format=torch.channels_last)
+        self.net = build_net(**(model or {}))
         self.train_metrics, self.val_metrics, self.test_metrics = (
             StageMetrics(),
             StageMetrics(),
@@ -91,6 +91,8 @@ class DigitClassifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         # a GPU's convolutions would round to TF32; trainer.precision=bf16-mixed is how to ask for other numbers
         torch.backends.cudnn.allow_tf32 = False
+        if self.trainer.strategy.root_device.type != "cpu":
+            self.net.to(memory_format=torch.channels_last)
 
     def forward(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return logits for images, bytes 0-255 or floats 0-1."""

@@ -53,7 +53,8 @@ class ConvNet(nn.Sequential):
     def forward(self, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
         """Return logits."""
         *convolutions, flatten, dense = self
-        x = images.to_mkldnn() if self.training and self._onednn and _onednn_takes(images) else images
+        onednn = self.training and self._onednn and _onednn_takes(images)
+        x = images.to_mkldnn() if onednn else images[:, 0, :, :, None].permute(0, 3, 1, 2)  # channels_last in memory
         for layer in convolutions:
             x = layer(x)
         logits: Tensor = dense(flatten(x.to_dense() if x.is_mkldnn else x))

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,16 +90,19 @@ def test_every_stage_counts_for_itself(stage: str, sample: Dataset) -> None:
         assert (classifier.metrics(other).images > 0) == (other == stage)
 
 
+class Trainer:
+    """What a Trainer says of its device."""
+
+    global_rank, world_size = 0, 1
+
+    def __init__(self, device: str) -> None:
+        self.strategy = SimpleNamespace(root_device=torch.device(device))
+
+
 def test_a_step_reads_nothing_back_from_its_device() -> None:
-    class Strategy:
-        root_device = torch.device("meta")  # where every look at a value raises
-
-    class Trainer:
-        strategy, global_rank, world_size = Strategy(), 0, 1
-
     data = MNISTDataModule(name="sample")
     data.setup()
-    data.trainer = Trainer()  # type: ignore[assignment]
+    data.trainer = Trainer("meta")  # type: ignore[assignment]  # where every look at a value raises
     classifier = DigitClassifier().to("meta")
     optimizer, _ = classifier.build_optimizer()
     for number, batch in enumerate(data.train_dataloader()):
@@ -111,10 +115,15 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
         classifier.values("train")["train/acc"].item()
 
 
-def test_convolutions_on_a_gpu_keep_float32() -> None:
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_convolutions_on_a_gpu_keep_float32_and_have_channels_last(device: str) -> None:
     torch.backends.cudnn.allow_tf32 = True
-    DigitClassifier().setup("fit")
+    trainer, classifier = Trainer(device), DigitClassifier()
+    classifier.trainer = trainer  # type: ignore[assignment]
+    classifier.setup("fit")
     assert not torch.backends.cudnn.allow_tf32
+    kernels = classifier.net.get_parameter("conv3.weight")
+    assert kernels.is_contiguous(memory_format=torch.channels_last) == (device == "cuda")
 
 
 def test_labels_are_smoothed_in_training_alone(sample: Dataset) -> None:

@@ -110,7 +110,7 @@ def test_what_cannot_be_built_is_said(options: dict[str, object], message: str) 
 @pytest.mark.parametrize("pooling", ["max", "average", "stride", "none"])
 def test_training_in_onednns_layout_gives_the_same_gradients(padding: str, pooling: str, sample: Dataset) -> None:
     torch.manual_seed(0)
-    net = ConvNet(padding, pooling).to(memory_format=torch.channels_last)
+    net = ConvNet(padding, pooling)
     images, labels = scale(sample.train.images[:32]), sample.train.labels[:32]
 
     def gradients(training: bool) -> Iterator[Tensor]:

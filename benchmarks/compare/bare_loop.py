@@ -17,7 +17,7 @@ def main() -> None:
     from mnist_cnn.optim import KerasRMSprop
 
     images, labels = sources.read("mnist", Path(sys.argv[1])).train
-    net = ConvNet().to(memory_format=torch.channels_last)
+    net = ConvNet()
     optimizer = KerasRMSprop(net.parameters())
 
     def train_epoch() -> None:
