@@ -100,11 +100,11 @@ class SaveLast(Checkpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        losses = as_classifier(pl_module).losses
+        losses, done = as_classifier(pl_module).losses, trainer.fit_loop.epoch_loop.batch_idx + 1
         self._losses += zip(range(trainer.global_step - len(losses) + 1, trainer.global_step + 1), losses, strict=True)
         # at the epoch's last batch Lightning would resume behind the epoch's end: the save that follows is the one
-        ends = trainer.is_last_batch
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        ends = done == trainer.num_training_batches
+        stepped = done % trainer.accumulate_grad_batches == 0
         due = stepped and self.every_steps is not None and trainer.global_step % self.every_steps == 0
         # several processes ask each other, which takes its time, only where they save anyway
         stop = stepped and (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
