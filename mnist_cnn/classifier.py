@@ -1,7 +1,7 @@
 """DigitClassifier: the LightningModule."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,6 +23,7 @@ _AT_ONCE = 1000  # images in one forward pass of `predict`
 
 Batch = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
 Batches = list[tuple[UInt8[Tensor, "_ 1 28 28"], Int64[Tensor, " _"]]]  # of several steps; the last may be short
+Given = Batch | Batches | list[Tensor]  # the last as a DataLoader with torch's own collate_fn makes a batch
 
 
 class Prediction(NamedTuple):
@@ -122,22 +123,23 @@ class DigitClassifier(pl.LightningModule):
         """Compute a stage's metrics under their full names: train/loss, train/acc."""
         return {f"{stage}/{name}": value for name, value in self.metrics(stage).compute().items()}
 
-    def on_train_batch_start(self, batch: Batch | Batches, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Given, batch_idx: int) -> None:
         """Of several steps' batches take all but the last step, past Lightning, whose own work is a tenth of one."""
         self.losses = []
-        if isinstance(batch, list):
+        if several := _several(batch):
             (optimizer,) = self.trainer.optimizers
-            for each in batch[:-1]:
+            for each in several[:-1]:
                 loss = self._train(each)
                 optimizer.zero_grad()
                 self.backward(loss)
                 optimizer.step()
                 for config in self.trainer.lr_scheduler_configs:
                     self.lr_scheduler_step(config.scheduler, None)
-            self._count_steps(len(batch) - 1)
+            self._count_steps(len(several) - 1)
 
-    def training_step(self, batch: Batch | Batches, batch_idx: int) -> Float[Tensor, ""]:
-        return self._train(batch[-1] if isinstance(batch, list) else batch)
+    def training_step(self, batch: Given, batch_idx: int) -> Float[Tensor, ""]:
+        several = _several(batch) or [cast(Batch, tuple(batch))]
+        return self._train(several[-1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, "val")
@@ -197,6 +199,10 @@ class DigitClassifier(pl.LightningModule):
         """Build the optimizer of these parameters, and the scheduler of that, if there is to be one."""
         optimizer = self._optimizer(self.parameters())
         return optimizer, self._scheduler(optimizer) if self._scheduler else None
+
+
+def _several(batch: Given) -> Batches | None:
+    return batch if isinstance(batch[0], tuple) else None
 
 
 def as_classifier(module: pl.LightningModule) -> DigitClassifier:

@@ -5,12 +5,14 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.faults.configs import QUICK
 from benchmarks.faults.runs import difference
 from mnist_cnn import DigitClassifier, MNISTDataModule, signals
 from mnist_cnn.checkpoint import read_checkpoint
 from mnist_cnn.runs import Run
+from mnist_cnn.sources import Dataset
 from mnist_cnn.train import compose, train
 from mnist_cnn.training import AT_ONCE, assemble
 
@@ -73,7 +75,19 @@ def test_steps_are_taken_at_once_only_where_they_are_short_and_nobody_counts_bat
     assert job.data.steps_per_execution == steps
 
 
-def test_in_python_a_batch_is_a_step_unless_one_asks(tmp_path: Path) -> None:
+QUIET = {"enable_checkpointing": False, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*have no .val_dataloader.")
+def test_a_batch_of_a_stock_dataloader_is_a_step(sample: Dataset) -> None:
+    loader = DataLoader(TensorDataset(*sample.train), batch_size=500)
+    assert isinstance(next(iter(loader)), list)
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, **QUIET)
+    trainer.fit(DigitClassifier(), loader)
+    assert trainer.global_step == 8
+
+
+def test_in_python_a_batch_is_a_step_unless_one_asks() -> None:
     counted = []
 
     class Count(pl.Callback):
@@ -81,21 +95,8 @@ def test_in_python_a_batch_is_a_step_unless_one_asks(tmp_path: Path) -> None:
             counted.append(trainer.global_step)
 
     data = MNISTDataModule(name="sample", batch_size=500)
-    quiet = {
-        "enable_checkpointing": False,
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
     for steps in (1, 3):
         data.steps_per_execution = steps
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            callbacks=[Count()],
-            default_root_dir=tmp_path,
-            limit_val_batches=0,
-            **quiet,
-        )
+        trainer = pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[Count()], limit_val_batches=0, **QUIET)
         trainer.fit(DigitClassifier(), data)
     assert counted == [1, 2, 3, 4, 5, 6, 7, 8, 3, 6, 8]
