@@ -63,7 +63,7 @@ def test_a_run_cut_within_an_epoch_goes_on_with_more_or_fewer_at_once(
         (("data.batch_size=1000",), 1),
         (("checkpoint.every_steps=100",), 1),
         (("+trainer.gradient_clip_val=1",), 1),
-        (("+trainer.limit_train_batches=10",), 1),
+        (("+trainer.accumulate_grad_batches=2",), 1),
         (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"), 1),
     ],
 )
