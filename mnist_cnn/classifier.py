@@ -92,8 +92,6 @@ class DigitClassifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         # a GPU's convolutions would round to TF32; trainer.precision=bf16-mixed is how to ask for other numbers
         torch.backends.cudnn.allow_tf32 = False
-        if self.trainer.strategy.root_device.type != "cpu":
-            self.net.to(memory_format=torch.channels_last)
 
     def forward(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return logits for images, bytes 0-255 or floats 0-1."""
@@ -124,9 +122,9 @@ class DigitClassifier(pl.LightningModule):
         return {f"{stage}/{name}": value for name, value in self.metrics(stage).compute().items()}
 
     def on_train_batch_start(self, batch: Given, batch_idx: int) -> None:
-        """Of several steps' batches take all but the last step, past Lightning, whose own work is a tenth of one."""
-        self.losses = []
+        """Given several steps' batches take all but the last step here, without Lightning's hooks and options."""
         if several := _several(batch):
+            self.losses = []
             (optimizer,) = self.trainer.optimizers
             for each in several[:-1]:
                 loss = self._train(each)
@@ -138,8 +136,10 @@ class DigitClassifier(pl.LightningModule):
             self._count_steps(len(several) - 1)
 
     def training_step(self, batch: Given, batch_idx: int) -> Float[Tensor, ""]:
-        several = _several(batch) or [cast(Batch, tuple(batch))]
-        return self._train(several[-1])
+        if several := _several(batch):
+            return self._train(several[-1])
+        self.losses = []
+        return self._train(cast(Batch, tuple(batch)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, "val")
@@ -151,7 +151,7 @@ class DigitClassifier(pl.LightningModule):
         return self.predict(batch[0])
 
     def _count_steps(self, steps: int) -> None:
-        """Have Lightning count `steps` batches more, so that its progress is the same whoever took them."""
+        """Have Lightning count `steps` batches more, so that it stands where it would, had it taken them."""
         loop = self.trainer.fit_loop.epoch_loop
         is_last = loop.batch_progress.current.ready + steps == self.trainer.num_training_batches
         loop.batch_progress.increment_by(steps, is_last)
@@ -188,6 +188,12 @@ class DigitClassifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.values("test"))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # fused optimizers pair weights and state in memory's order, and state was channels_last once
+        for optimizer in checkpoint.get("optimizer_states", []):
+            for state in optimizer["state"].values():
+                state |= {name: value.contiguous() for name, value in state.items() if isinstance(value, Tensor)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer, scheduler = self.build_optimizer()

@@ -119,7 +119,7 @@ class MNISTDataModule(pl.LightningDataModule):
     `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
     out, stratified, for validation. The last short batch is kept: 60,000 images in batches of 64 are 938 steps.
     Where `steps_per_execution` (Keras's word) is set to more than 1, training batches come in lists of so many, for
-    DigitClassifier and a Trainer that has nothing to do or to count at each.
+    DigitClassifier and a Trainer whose only option is max_epochs: clipping, accumulation, precision, limits are lost.
     `fallback` says what to do where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
     Raises InputError for values that cannot be used.
     """

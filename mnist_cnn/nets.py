@@ -54,7 +54,7 @@ class ConvNet(nn.Sequential):
         """Return logits."""
         *convolutions, flatten, dense = self
         onednn = self.training and self._onednn and _onednn_takes(images)
-        x = images.to_mkldnn() if onednn else images[:, 0, :, :, None].permute(0, 3, 1, 2)  # channels_last in memory
+        x = images.to_mkldnn() if onednn else images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)  # channels_last
         for layer in convolutions:
             x = layer(x)
         logits: Tensor = dense(flatten(x.to_dense() if x.is_mkldnn else x))

@@ -1,6 +1,7 @@
 """One training: everything built and checked from a configuration, then fitted and tested."""
 
 import logging
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -137,13 +138,15 @@ def assemble(config: Mapping[str, Any], run: Run, on_start: Callable[[], None] =
 
 
 def _steps_per_execution(config: Mapping[str, Any], classifier: DigitClassifier, trainer: pl.Trainer) -> int:
-    """Count the steps to take at once: one where somebody could tell, or where steps are so long that it is no gain.
+    """Count the steps to take at once: one where somebody could tell, or where net and batch are large.
 
-    Lightning's own options may count batches, or have work to do at each; so has a save after so many steps.
+    Lightning's own options, which it takes from the environment too, may count batches, or have work to do at each;
+    so has a save after so many steps.
     """
     only_ours = config["trainer"].keys() <= {"accelerator", "devices", "max_epochs"} and trainer.world_size == 1
-    short = count_parameters(classifier.net) * config["data"]["batch_size"] < 20e6  # the notebook's net: 6.7e6
-    return AT_ONCE if only_ours and short and config["checkpoint"].get("every_steps") is None else 1
+    only_ours &= not any(name.startswith("PL_TRAINER_") for name in os.environ)
+    small = count_parameters(classifier.net) * config["data"]["batch_size"] < 30e6  # the notebook's net: 6.7e6
+    return AT_ONCE if only_ours and small and config["checkpoint"].get("every_steps") is None else 1
 
 
 def _check_readable(checkpoint: Path) -> None:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.faults.configs import QUICK
 from benchmarks.faults.runs import difference
 from mnist_cnn import DigitClassifier, MNISTDataModule, signals
+from mnist_cnn.archive import saved
 from mnist_cnn.checkpoint import read_checkpoint
-from mnist_cnn.runs import Run
+from mnist_cnn.runs import Run, write_whole
 from mnist_cnn.sources import Dataset
 from mnist_cnn.train import compose, train
 from mnist_cnn.training import AT_ONCE, assemble
@@ -59,7 +61,8 @@ def test_a_run_cut_within_an_epoch_goes_on_with_more_or_fewer_at_once(
         ((), AT_ONCE),
         (("trainer.max_epochs=3", "data.batch_size=128", "model.padding=same", "scheduler=cosine"), AT_ONCE),
         (("experiment=fast", "data.name=sample"), AT_ONCE),
-        (("model.pooling=none",), 1),  # long steps
+        (("model=dense",), AT_ONCE),
+        (("model.pooling=none",), 1),
         (("data.batch_size=1000",), 1),
         (("checkpoint.every_steps=100",), 1),
         (("+trainer.gradient_clip_val=1",), 1),
@@ -73,6 +76,35 @@ def test_steps_are_taken_at_once_only_where_they_are_short_and_nobody_counts_bat
     cfg = compose(*QUICK, *overrides)
     job = assemble(OmegaConf.to_container(cfg, resolve=True), Run(tmp_path))  # type: ignore[arg-type]
     assert job.data.steps_per_execution == steps
+
+
+def test_an_option_from_the_environment_makes_each_step_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_TRAINER_GRADIENT_CLIP_VAL", "0.001")
+    job = assemble(OmegaConf.to_container(compose(*QUICK), resolve=True), Run(tmp_path))  # type: ignore[arg-type]
+    assert job.trainer.gradient_clip_val == 0.001
+    assert job.data.steps_per_execution == 1
+
+
+def test_state_that_was_channels_last_is_laid_out_as_the_weights_are(tmp_path: Path) -> None:
+    cfg = compose(*QUICK, "optimizer=sgd", "+optimizer.fused=true", "trainer.max_epochs=2")
+    train(cfg, Run(tmp_path / "uncut"))
+    train(compose(*QUICK, "optimizer=sgd", "+optimizer.fused=true"), Run(tmp_path / "once"))
+    checkpoint = read_checkpoint(Run(tmp_path / "once").last)
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        if state["momentum_buffer"].dim() == 4:
+            state["momentum_buffer"] = state["momentum_buffer"].contiguous(memory_format=torch.channels_last)
+    checkpoint["config"] |= {"trainer.max_epochs": 2}
+    write_whole(tmp_path / "then.ckpt", saved(checkpoint))
+    train(
+        compose(
+            *QUICK, "optimizer=sgd", "+optimizer.fused=true", "trainer.max_epochs=2", f"resume={tmp_path}/then.ckpt"
+        ),
+        Run(tmp_path / "resumed"),
+    )
+    ours, theirs = (read_checkpoint(Run(tmp_path / name).last)["state_dict"] for name in ("resumed", "uncut"))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 QUIET = {"enable_checkpointing": False, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
