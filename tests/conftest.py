@@ -12,9 +12,11 @@ import absl.logging
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 from mnist_cnn import sources
 from mnist_cnn.errors import run_command
+from mnist_cnn.images import read_picture
 from mnist_cnn.runs import Run
 from mnist_cnn.train import compose, train
 
@@ -100,3 +102,12 @@ def one_line(text: str) -> str:
     assert text.startswith("error: ")
     assert text.count("\n") == 1
     return text
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., torch.Tensor]:
+    def save_and_read(image: Image.Image, name: str = "picture.png", **options: object) -> torch.Tensor:
+        image.save(tmp_path / name, **options)
+        return read_picture(tmp_path / name)
+
+    return save_and_read
