@@ -70,7 +70,7 @@ def test_a_run_cut_within_an_epoch_goes_on_with_more_or_fewer_at_once(
         (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"), 1),
     ],
 )
-def test_steps_are_taken_at_once_only_where_they_are_short_and_nobody_counts_batches(
+def test_steps_are_taken_at_once_only_where_they_are_small_and_nobody_counts_batches(
     overrides: tuple[str, ...], steps: int, tmp_path: Path
 ) -> None:
     cfg = compose(*QUICK, *overrides)
