@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 from benchmarks.keras_notebook import PRINTED
-from mnist_cnn import sources
+from mnist_cnn.data import datasets
 from mnist_cnn.errors import run_command
 
 EPOCHS = 5  # of a fit
@@ -28,11 +28,11 @@ EPOCHS = 5  # of a fit
 
 def measure(data_dir: Path, seeds: int, fits: int = 2) -> dict[str, list[dict[str, float]]]:
     """Train both with each seed. Returns for either a row per seed: "epoch 1 train/loss", ..., "epoch 5 test/acc"."""
-    sources.fetch("mnist", data_dir)
+    datasets.fetch("mnist", data_dir)
     rows: dict[str, list[dict[str, float]]] = {"keras": [], "ours": []}
     with TemporaryDirectory() as folder:
         arrays = Path(folder) / "mnist.npz"
-        write_arrays(sources.read("mnist", data_dir), arrays)
+        write_arrays(datasets.read("mnist", data_dir), arrays)
         for seed in range(seeds):
             rows["keras"].append(_keras(arrays, fits))
             rows["ours"].append(_ours(data_dir, Path(folder) / str(seed), seed, fits))
@@ -75,7 +75,7 @@ def main() -> None:
         )
 
 
-def write_arrays(dataset: sources.Dataset, file: Path) -> None:
+def write_arrays(dataset: datasets.Dataset, file: Path) -> None:
     """Write what keras.datasets.mnist.load_data() would download, as an .npz."""
     train, test = dataset.train, dataset.test
     np.savez(

@@ -59,15 +59,15 @@ def main() -> None:
     options = parser.parse_args()
     from benchmarks.compare.peer import Peer, Training
     from benchmarks.curves import write_arrays
-    from mnist_cnn import sources
+    from mnist_cnn.data import datasets
 
     data_dir = options.data_dir.resolve()
-    sources.fetch("mnist", data_dir)
+    datasets.fetch("mnist", data_dir)
     ours: dict[int, list[tuple[float, float]]] = {epochs: [] for epochs in GOALS}
     keras: list[dict[str, float]] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_arrays(sources.read("mnist", data_dir), folder / "mnist.npz")
+        write_arrays(datasets.read("mnist", data_dir), folder / "mnist.npz")
         environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         peer = Training(Peer("keras_seeds", [str(folder / "mnist.npz"), str(KERAS_EPOCHS)], environment))
         try:

@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.keras_notebook import build_model
-from mnist_cnn import DigitClassifier, load_classifier, sources
+from mnist_cnn import DigitClassifier, load_classifier
+from mnist_cnn.data import datasets
+from mnist_cnn.data.datasets import Images
+from mnist_cnn.data.pictures import scale
 from mnist_cnn.errors import run_command
-from mnist_cnn.images import scale
-from mnist_cnn.keras_io import import_keras
-from mnist_cnn.nets import count_parameters
-from mnist_cnn.optim import build_optimizer
-from mnist_cnn.sources import Images
+from mnist_cnn.keras.__main__ import import_keras
+from mnist_cnn.model.nets import count_parameters
+from mnist_cnn.model.optimizers import build_optimizer
 from mnist_cnn.train import CONF
 
 STEPS, BATCH = 20, 64
@@ -182,8 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     options = parser.parse_args()
-    sources.fetch("mnist", options.data_dir)
-    mnist = sources.read("mnist", options.data_dir)
+    datasets.fetch("mnist", options.data_dir)
+    mnist = datasets.read("mnist", options.data_dir)
     print("| what | Keras | ours | largest difference |\n|---|---|---|---|")
     for padding in ("valid", "same"):
         for row in weights_rows(padding, mnist):
@@ -205,7 +206,7 @@ def main() -> None:
         )
 
 
-def weights_rows(padding: str, mnist: sources.Dataset) -> Iterator[str]:
+def weights_rows(padding: str, mnist: datasets.Dataset) -> Iterator[str]:
     """Yield the table's rows on outputs and gradients: a model that Keras trained an epoch, and a fresh one."""
     pair = twins(padding, train_on=mnist.train)
     said = logits(pair, mnist.test.images)

@@ -19,9 +19,9 @@ from mnist_cnn.predict import predict
 
 def write_pictures(folder: Path, data_dir: Path, count: int) -> list[str]:
     """Write `count` PNG files and return their paths."""
-    from mnist_cnn import sources  # and with it torch, for which `run_command` prepares the machine first
+    from mnist_cnn.data import datasets  # and with it torch, for which `run_command` prepares the machine first
 
-    dataset = sources.read("mnist", data_dir) if sources.is_complete("mnist", data_dir) else sources.sample()
+    dataset = datasets.read("mnist", data_dir) if datasets.is_complete("mnist", data_dir) else datasets.sample()
     images = dataset.test.images[:, 0].numpy()
     paths = [f"{folder}/{number:06}.png" for number in range(count)]
     for number, path in enumerate(paths):

@@ -7,20 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mnist_cnn.checkpoint import load_classifier
-    from mnist_cnn.classifier import DigitClassifier
-    from mnist_cnn.data import MNISTDataModule
-    from mnist_cnn.nets import ConvNet, DenseNet
+    from mnist_cnn.data.module import MNISTDataModule
+    from mnist_cnn.model.classifier import DigitClassifier
+    from mnist_cnn.model.nets import ConvNet, DenseNet
+    from mnist_cnn.runs.checkpoint import load_classifier
 
 __version__ = "0.1.0"
 __all__ = ["ConvNet", "DenseNet", "DigitClassifier", "MNISTDataModule", "__version__", "load_classifier"]
 
 _HOME = {
-    "load_classifier": "checkpoint",
-    "DigitClassifier": "classifier",
-    "MNISTDataModule": "data",
-    "ConvNet": "nets",
-    "DenseNet": "nets",
+    "load_classifier": "runs.checkpoint",
+    "DigitClassifier": "model.classifier",
+    "MNISTDataModule": "data.module",
+    "ConvNet": "model.nets",
+    "DenseNet": "model.nets",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cnn.errors import InputError, run_command
-from mnist_cnn.runs import checkpoint_file, run_of
+from mnist_cnn.runs.directory import checkpoint_file, run_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,17 +38,17 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
     """
     import lightning.pytorch as pl
 
-    from mnist_cnn import sources
-    from mnist_cnn.checkpoint import classifier_from, dataset_of, read_checkpoint
-    from mnist_cnn.classifier import plain
-    from mnist_cnn.data import MNISTDataModule
-    from mnist_cnn.progress import quiet_lightning
+    from mnist_cnn.data import datasets
+    from mnist_cnn.data.module import MNISTDataModule
+    from mnist_cnn.model.classifier import plain
+    from mnist_cnn.runs.checkpoint import classifier_from, dataset_of, read_checkpoint
+    from mnist_cnn.training.progress import quiet_lightning
 
     path = checkpoint_file(run_or_file)
     checkpoint = read_checkpoint(path)
     classifier = classifier_from(checkpoint, path)
     dataset = dataset_of(checkpoint) or "mnist"
-    name = sources.SAMPLE if dataset == "mnist-sample" else dataset
+    name = datasets.SAMPLE if dataset == "mnist-sample" else dataset
     data = MNISTDataModule(data_dir or str(run_of(path).result().get("data_dir", "data")), name, fallback="error")
     try:
         data.prepare_data()
@@ -63,7 +63,7 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
         use_distributed_sampler=False,
     )
     (values,) = trainer.test(classifier, data, verbose=False)
-    return {"dataset": dataset, "test_images": sources.TEST_IMAGES[name], **plain(values)}
+    return {"dataset": dataset, "test_images": datasets.TEST_IMAGES[name], **plain(values)}
 
 
 if __name__ == "__main__":

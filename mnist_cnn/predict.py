@@ -1,6 +1,6 @@
 """Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--json]`.
 
-PNG, JPEG, GIF, WebP or TIFF; photo, scan or drawing, one digit each: `mnist_cnn.images` brings it into
+PNG, JPEG, GIF, WebP or TIFF; photo, scan or drawing, one digit each: `mnist_cnn.data.pictures` brings it into
 MNIST's form.
 A picture that cannot be read gets a line on standard error and makes the exit status 2; the others are answered.
 """
@@ -51,8 +51,8 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
     """
     import torch
 
-    from mnist_cnn.checkpoint import load_classifier
-    from mnist_cnn.images import read_picture
+    from mnist_cnn.data.pictures import read_picture
+    from mnist_cnn.runs.checkpoint import load_classifier
 
     classifier = load_classifier(run_or_file)
     for start in range(0, len(files), _AT_ONCE):

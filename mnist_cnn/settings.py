@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from mnist_cnn import sources
+from mnist_cnn.data import datasets
 from mnist_cnn.errors import InputError, one_of, whole_number
-from mnist_cnn.nets import build_net
-from mnist_cnn.optim import check_steps
-from mnist_cnn.runs import Run
+from mnist_cnn.model.nets import build_net
+from mnist_cnn.model.optimizers import check_steps
+from mnist_cnn.runs.directory import Run
 
 _GROUPS = ("checkpoint", "data", "logger", "model", "optimizer", "scheduler", "trainer")
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")  # weights stay float32, as every command reads them
@@ -17,7 +17,7 @@ _TRAINER_KEYS = (
     *("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "accumulate_grad_batches"),
     *("gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "profiler"),
 )
-_DATA_KEYS = ("dir", *signature(sources.check).parameters)
+_DATA_KEYS = ("dir", *signature(datasets.check).parameters)
 _KEYS = {"checkpoint": ("every_steps",), "data": _DATA_KEYS, "logger": ("csv", "also"), "trainer": _TRAINER_KEYS}
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
@@ -48,5 +48,5 @@ def check(config: Mapping[str, Any], run: Run) -> None:
     run.resume_from(config.get("resume"))
     if not isinstance(config["data"].get("dir"), str):
         raise InputError(f"data.dir={config['data'].get('dir')} cannot be used: give a folder")
-    sources.check(**{key: value for key, value in config["data"].items() if key != "dir"})
+    datasets.check(**{key: value for key, value in config["data"].items() if key != "dir"})
     check_steps(config["optimizer"], config["scheduler"], build_net(**config["model"]).parameters())

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError, RunError, fail, run_command
-from mnist_cnn.runs import InUse, Run, config_hash, write_whole
+from mnist_cnn.runs.directory import InUse, Run, config_hash, write_whole
 from mnist_cnn.signals import Stopped
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def train(cfg: DictConfig, run: Run, overrides: Sequence[str] = ()) -> dict[str,
 
 
 def _train(cfg: DictConfig, config: dict[str, Any], run: Run, overrides: Sequence[str]) -> dict[str, Any]:
-    from mnist_cnn.training import assemble
+    from mnist_cnn.training.job import assemble
 
     def on_start() -> None:
         _save_config(cfg, run, overrides)

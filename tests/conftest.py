@@ -14,10 +14,10 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from mnist_cnn import sources
+from mnist_cnn.data import datasets
+from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.errors import run_command
-from mnist_cnn.images import read_picture
-from mnist_cnn.runs import Run
+from mnist_cnn.runs.directory import Run
 from mnist_cnn.train import compose, train
 
 torch.set_num_threads(1)  # the tests run in several processes
@@ -28,8 +28,8 @@ absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.fixture(scope="session")
-def sample() -> sources.Dataset:
-    return sources.sample()
+def sample() -> datasets.Dataset:
+    return datasets.sample()
 
 
 class Trained(NamedTuple):
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A .keras file of the notebook's kind, with weights of float32."""
-    from keras_models import build, random_weights  # Keras takes its time
+    from tests.keras.models import build, random_weights  # Keras takes its time
 
     file = tmp_path_factory.mktemp("keras") / "digits.keras"
     random_weights(build()).save(file)
@@ -61,7 +61,7 @@ def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(folder)
     if mirror := os.environ.get("MNIST_CNN_MIRROR"):
         folder = tmp_path_factory.mktemp("mnist")
-        sources.fetch("mnist", folder, [mirror])
+        datasets.fetch("mnist", folder, [mirror])
         return folder
     pytest.skip("needs all of MNIST: set MNIST_CNN_DATA or MNIST_CNN_MIRROR")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mnist_cnn.optim import build_optimizer, build_scheduler
+from mnist_cnn.model.optimizers import build_optimizer, build_scheduler
 from mnist_cnn.train import CONF, compose
 
 FILES = sorted(CONF.rglob("*.yaml"))

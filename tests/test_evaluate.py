@@ -5,10 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Answer, Trained, one_line
-
 from mnist_cnn import evaluate
-from mnist_cnn.runs import Run
+from mnist_cnn.runs.directory import Run
+from tests.conftest import Answer, Trained, one_line
 
 
 def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trained, tmp_path: Path) -> None:

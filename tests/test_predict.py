@@ -3,11 +3,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Answer, Trained, one_line
 from PIL import Image
 
 from mnist_cnn import load_classifier, predict
-from mnist_cnn.sources import Dataset
+from mnist_cnn.data.datasets import Dataset
+from tests.conftest import Answer, Trained, one_line
 
 
 @pytest.fixture

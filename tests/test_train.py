@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, Trained, one_line
 
-from benchmarks.faults.configs import QUICK, WRONG
-from mnist_cnn import archive, sources
-from mnist_cnn.checkpoint import read_checkpoint
-from mnist_cnn.downloads import Unreachable
+from mnist_cnn.data import datasets
+from mnist_cnn.data.download import Unreachable
 from mnist_cnn.errors import InputError
 from mnist_cnn.evaluate import evaluate
-from mnist_cnn.runs import Run
+from mnist_cnn.runs import archive
+from mnist_cnn.runs.checkpoint import read_checkpoint
+from mnist_cnn.runs.directory import Run
 from mnist_cnn.train import command, compose, train
+from tests.conftest import Answer, Trained, one_line
+from tests.faults.configs import QUICK, WRONG
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypat
     def unreachable(*_: object) -> None:
         raise Unreachable("no network")
 
-    monkeypatch.setattr(sources, "fetch", unreachable)
+    monkeypatch.setattr(datasets, "fetch", unreachable)
     cfg = compose("trainer=cpu", "trainer.max_epochs=1", f"data.dir={tmp_path}")
     assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
     assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"

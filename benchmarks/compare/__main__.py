@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.compare.peer import Peer, Training
 from benchmarks.curves import write_arrays
-from mnist_cnn import sources
+from mnist_cnn.data import datasets
 from mnist_cnn.errors import one_of, run_command
 
 STEPS = 938  # of an epoch
@@ -120,10 +120,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/compare.json"))
     options = parser.parse_args()
     data_dir = options.data_dir.resolve()
-    sources.fetch("mnist", data_dir)
+    datasets.fetch("mnist", data_dir)
     with TemporaryDirectory() as folder:
         arrays = Path(folder) / "mnist.npz"
-        write_arrays(sources.read("mnist", data_dir), arrays)
+        write_arrays(datasets.read("mnist", data_dir), arrays)
         chosen = peers(data_dir, arrays)
         names = options.only.split(";") if options.only else list(chosen)
         for name in names:

@@ -12,11 +12,12 @@ def main() -> None:
     import torch.nn.functional as F
 
     from benchmarks.compare.turns import take_turns
-    from mnist_cnn import ConvNet, sources
-    from mnist_cnn.images import scale
-    from mnist_cnn.optim import KerasRMSprop
+    from mnist_cnn import ConvNet
+    from mnist_cnn.data import datasets
+    from mnist_cnn.data.pictures import scale
+    from mnist_cnn.model.optimizers import KerasRMSprop
 
-    images, labels = sources.read("mnist", Path(sys.argv[1])).train
+    images, labels = datasets.read("mnist", Path(sys.argv[1])).train
     net = ConvNet()
     optimizer = KerasRMSprop(net.parameters())
 

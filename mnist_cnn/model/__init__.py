@@ -1,0 +1,1 @@
+"""The networks, Keras's optimizers, and the LightningModule."""

@@ -1,0 +1,1 @@
+"""One training job: assembled, fitted, saved, shown while it runs."""

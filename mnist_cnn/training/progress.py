@@ -1,0 +1,123 @@
+"""What a person sees while it trains: a live bar in a terminal, and a line and a row of metrics.csv per epoch."""
+
+import csv
+import io
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mnist_cnn.model.classifier import as_classifier, plain
+from mnist_cnn.runs.directory import write_whole
+
+log = logging.getLogger(__name__)
+
+_ROW = {"epoch", "step", "train/loss", "train/acc"}
+_REFRESH = 0.2  # seconds; reading the metrics waits for the device
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning to warnings, and of these leave out what does not hold for images in memory."""
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True")  # the metrics synchronise themselves
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a resumed run's
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
+
+
+class EpochLog(pl.Callback):
+    """Reports each epoch as Keras does: steps, seconds, time per step, loss and accuracy.
+
+    `rows` holds a row per epoch, `seconds` how long each took. Both are part of a checkpoint, so that a resumed run
+    writes the file that the run would have written uncut.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.rows: list[dict[str, Any]] = []
+        self.seconds: list[float] = []
+        self._begin = self._shown = self._elapsed = 0.0  # elapsed: seconds of the epoch before the run was cut
+        self._bar: Progress | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds, "elapsed": time.monotonic() - self._begin}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rows, numbers = state_dict["rows"], [*state_dict["seconds"], state_dict["elapsed"]]
+        numbers += [value for row in rows for value in row.values()]
+        names = [set(row) - {"val/loss", "val/acc"} for row in rows]
+        if not all(isinstance(number, int | float) for number in numbers) or any(each != _ROW for each in names):
+            raise ValueError("its rows are not those of metrics.csv")
+        self.rows, self.seconds, self._elapsed = list(rows), list(state_dict["seconds"]), state_dict["elapsed"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start_epoch(trainer, self._elapsed)  # a run resumed within an epoch is not told of the epoch's start
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start_epoch(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        if self._bar is not None and time.monotonic() - self._shown > _REFRESH:
+            values, done = as_classifier(pl_module).values("train"), trainer.fit_loop.epoch_loop.batch_idx + 1
+            self._bar.update(self._bar.task_ids[0], completed=done, values=_written(values))
+            self._shown = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_bar()
+        values = as_classifier(pl_module).values("train")
+        values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        seconds = time.monotonic() - self._begin
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self.rows.append(row | plain(values))
+        self.seconds.append(round(seconds, 3))
+        if trainer.is_global_zero:
+            self._write()
+            steps = int(trainer.num_training_batches)
+            log.info(
+                f"epoch {row['epoch']}/{trainer.max_epochs}  {steps} steps  {seconds:.1f} s  "
+                f"{1000 * seconds / steps:.1f} ms/step  {_written(values)}"
+            )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop_bar()
+
+    def _start_epoch(self, trainer: pl.Trainer, elapsed: float = 0.0) -> None:
+        self._begin = time.monotonic() - elapsed
+        console = Console(stderr=True)
+        # with several processes, reading a metric would wait for all of them
+        if console.is_terminal and trainer.world_size == 1 and self._bar is None:
+            head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            columns = (TextColumn(head), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=console, transient=True)
+            self._bar.add_task("", total=int(trainer.num_training_batches), values="")
+            self._bar.start()
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _write(self) -> None:
+        if self.file is not None:
+            text = io.StringIO(newline="")
+            table = csv.DictWriter(text, fieldnames=list(self.rows[0]))
+            table.writeheader()
+            table.writerows(self.rows)
+            write_whole(self.file, text.getvalue().encode())
+
+
+def _written(values: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {float(value):.4f}" for name, value in values.items())

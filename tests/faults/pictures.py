@@ -1,0 +1,152 @@
+"""Pictures that are damaged, and pictures that are made to hurt."""
+
+import io
+import itertools
+import multiprocessing
+import os
+import random
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mnist_cnn.data.pictures import read_picture
+from mnist_cnn.errors import InputError
+from tests.faults import Case
+
+_SEEDS = {  # format: how it is saved
+    "PNG": [{}, {"optimize": True}],
+    "JPEG": [{"quality": 90}, {"progressive": True}],
+    "GIF": [{}],
+    "WEBP": [{"lossless": True}, {"quality": 80}],
+    "TIFF": [{"compression": kind} for kind in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")],
+}
+
+
+def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Yield damaged pictures of a stroke, by their format."""
+    chance = random.Random(seed)
+    seeds = [(kind, _saved(kind, options)) for kind, ways in _SEEDS.items() for options in ways]
+    for number in range(count):
+        kind, good = seeds[number % len(seeds)]
+        yield kind, _damaged(good, chance)
+
+
+def bombs() -> Iterator[tuple[str, bytes]]:
+    """Yield small files that are large pictures, and pictures of odd shapes, by what they are."""
+    yield "a PNG of 100,000 x 100,000", _png(100_000, 100_000, b"")
+    yield "a PNG of 50 million pixels", _png(7_071, 7_071, None)
+    yield "a PNG of 50 million coloured pixels of 16 bits", _png(7_071, 7_071, None, depth=16, colour=6)
+    yield "a PNG with a text of 1 GB", _png(28, 28, None, text=2**30)
+    yield "30,000 x 1", _saved("PNG", {}, np.full((1, 30_000), 255, np.uint8))
+    yield "1 x 30,000", _saved("PNG", {}, np.full((30_000, 1), 255, np.uint8))
+    yield "30,000 x 1 with ink", _saved("PNG", {}, np.tile(np.uint8([255, 0, 255]), 10_000)[None])
+    yield "1 x 1", _saved("PNG", {}, np.zeros((1, 1), np.uint8))
+    yield "a TIFF that leads to itself", _endless_tiff()
+    yield "a PPM of comments", b"P1 7000 7000\n" + b"#\n" * 400_000
+    yield "a program that draws", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
+
+
+def _page() -> np.ndarray:
+    page = np.full((120, 90), 235, np.uint8)
+    page[20:100, 40:52] = 20
+    return page
+
+
+def _saved(kind: str, options: dict[str, object], pixels: np.ndarray | None = None) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(_page() if pixels is None else pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _damaged(good: bytes, chance: random.Random) -> bytes:
+    damaged = bytearray(good)
+    for _ in range(chance.choice([1, 1, 2, 8, 64])):
+        place = chance.randrange(len(damaged))
+        kind = chance.randrange(5)
+        if kind == 0:
+            damaged[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            damaged[place] = chance.choice([0, 1, 0x7F, 0x80, 0xFF])
+        elif kind == 2:
+            damaged[place:place] = chance.randbytes(chance.choice([1, 4, 64]))
+        elif kind == 3:
+            del damaged[place : place + chance.choice([1, 4, 64])]
+        else:
+            damaged[place : place + 4] = struct.pack(
+                chance.choice("<>") + "I", chance.choice([0, 2**16, 2**31, 2**32 - 1])
+            )
+        damaged = damaged or bytearray(b"\0")
+    return bytes(damaged)
+
+
+def _png(width: int, height: int, rows: bytes | None, depth: int = 8, colour: int = 0, text: int = 0) -> bytes:
+    """Write a PNG whose pixels are all 0: of 50 million, 50,000 bytes. Without `rows` they are all there."""
+    channels = {0: 1, 6: 4}[colour]
+    packer = zlib.compressobj(9)
+    packed = b""
+    if rows is None:
+        row = bytes(1 + width * channels * depth // 8)
+        packed = b"".join(packer.compress(row) for _ in range(height))
+    packed += packer.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
+    if text:
+        squeezer = zlib.compressobj(9)
+        squeezed = b"".join(squeezer.compress(bytes(2**20)) for _ in range(text // 2**20)) + squeezer.flush()
+        chunks.append((b"zTXt", b"Comment\0\0" + squeezed))
+    chunks += [(b"IDAT", packed), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _endless_tiff() -> bytes:
+    good = bytearray(_saved("TIFF", {}))
+    first = struct.unpack("<I", good[4:8])[0]
+    entries = struct.unpack("<H", good[first : first + 2])[0]
+    good[first + 2 + 12 * entries : first + 6 + 12 * entries] = struct.pack("<I", first)
+    return bytes(good)
+
+
+def cases(work: Path, count: int) -> Iterator[Case]:
+    """Read bombs, and damaged pictures: each within 2 s and 1 GiB, as an image or as a line. A crash ends a worker."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        damaged = ((f"damaged {kind}", content) for kind, content in mutations(count))
+        yield from pool.map(_case, itertools.chain(bombs(), damaged), itertools.repeat(work), chunksize=20)
+
+
+def _case(picture: tuple[str, bytes], work: Path) -> Case:
+    fault, content = picture
+    file = work / f"{os.getpid()}.picture"
+    file.write_bytes(content)
+    before, begin = _memory("VmRSS"), time.monotonic()
+    try:
+        image = read_picture(file)
+        wrong = "" if image.shape == (28, 28) and image.dtype == torch.uint8 else f"became {image.shape}"
+    except InputError as error:
+        wrong = "" if "\n" not in str(error) else f"said {error}"
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        wrong = f"{type(error).__name__}: {error}"
+    seconds = time.monotonic() - begin
+    grown = _memory("VmHWM") - before
+    if not wrong and grown > 1024:
+        wrong = f"took {grown} MiB"
+    return Case("picture", fault, wrong, seconds, limit=2)
+
+
+def _memory(kind: str) -> int:
+    """Return this process's memory, or its peak since it was last asked for the other, in MiB; 0 where Linux is not."""
+    if not Path("/proc/self/clear_refs").exists():
+        return 0
+    lines = Path("/proc/self/status").read_text().splitlines()
+    if kind == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    return next(int(line.split()[1]) // 2**10 for line in lines if line.startswith(kind))

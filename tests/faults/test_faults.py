@@ -1,0 +1,39 @@
+"""A part of `python -m tests.faults`, in processes that are killed, stopped and left without disk."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.faults import Case, __main__, checkpoints, disks, pictures, runs
+
+
+def went_well(cases: Iterable[Case], at_least: int) -> bool:
+    cases = list(cases)
+    assert not [case for case in cases if case.wrong]
+    return len(cases) >= at_least
+
+
+def test_a_killed_run_ends_as_if_uncut(tmp_path: Path) -> None:
+    assert went_well(runs.kills(tmp_path, 2), at_least=2)
+
+
+def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_ends_as_if_uncut(tmp_path: Path) -> None:
+    assert went_well(runs.signals(tmp_path, 2), at_least=2)
+
+
+def test_a_run_whose_disk_is_full_at_any_write_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    assert went_well(disks.full_disks(tmp_path, every=3), at_least=3)
+
+
+def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:
+    assert went_well(checkpoints.cases(tmp_path, 8), at_least=40)
+
+
+def test_damaged_pictures_are_read_or_refused(tmp_path: Path) -> None:
+    assert went_well(pictures.cases(tmp_path, 120), at_least=120)
+
+
+def test_the_table_counts_what_went_wrong() -> None:
+    cases = [Case("disk", "full"), Case("disk", "full", "lost a row", 1.5), Case("data", "404", seconds=0.25)]
+    data, disk = __main__.table(cases)
+    assert " 1 of      1    0.25 s" in data
+    assert disk.split() == ["disk", "full", "1", "of", "2", "1.50", "s", "lost", "a", "row"]

@@ -1,0 +1,132 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mnist_cnn import DigitClassifier, MNISTDataModule
+from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.model.classifier import StageMetrics, plain
+
+
+def test_a_batch_of_bytes_or_of_fractions_gives_the_same_logits(sample: Dataset) -> None:
+    classifier, images = DigitClassifier(), sample.test.images[:8]
+    assert torch.equal(classifier(images), classifier(images.float() / 255))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (5, 28, 28), (5, 1, 28, 28)])
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_predict_takes_one_image_or_many(sample: Dataset, shape: tuple[int, ...], kind: str) -> None:
+    n = 1 if len(shape) == 2 else 5
+    images = sample.test.images[:n].reshape(shape)
+    prediction = DigitClassifier().predict(images.numpy() if kind == "array" else images)
+    assert prediction.digits.shape == (n,)
+    assert prediction.probabilities.shape == (n, 10)
+    torch.testing.assert_close(prediction.probabilities.sum(1), torch.ones(n))
+    assert torch.equal(prediction.digits, prediction.probabilities.argmax(1))
+
+
+def test_predict_is_the_same_in_parts_and_leaves_the_mode_alone(sample: Dataset) -> None:
+    classifier = DigitClassifier().train()
+    many = torch.cat([sample.test.images] * 2)
+    prediction = classifier.predict(many)
+    assert classifier.training
+    torch.testing.assert_close(prediction.probabilities[1000:], classifier.predict(sample.test.images).probabilities)
+
+
+def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) -> None:
+    classifier = DigitClassifier()
+    batch = (sample.test.images[:50], sample.test.labels[:50])
+    loss = classifier.training_step(batch, 0)
+    classifier.test_step(batch, 0)
+    probabilities = classifier.predict(batch[0]).probabilities
+    expected = -probabilities[torch.arange(50), batch[1]].log().mean()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(classifier.values("test")["test/loss"], expected)
+    torch.testing.assert_close(
+        classifier.values("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
+    )
+
+
+def test_metrics_weigh_batches_by_their_images() -> None:
+    metrics, logits, labels = StageMetrics(), torch.randn(10, 10), torch.randint(10, (10,))
+    for part in (slice(0, 8), slice(8, 10)):
+        metrics.update(F.cross_entropy(logits[part], labels[part]), logits[part], labels[part])
+    torch.testing.assert_close(metrics.compute()["loss"], F.cross_entropy(logits, labels))
+    torch.testing.assert_close(metrics.compute()["acc"], (logits.argmax(1) == labels).float().mean())
+
+
+def primitives(value: Any) -> bool:
+    if isinstance(value, dict):
+        return type(value) is dict and all(type(key) is str and primitives(item) for key, item in value.items())
+    return type(value) in (str, int, float, bool) or (type(value) is list and all(map(primitives, value)))
+
+
+def test_hyper_parameters_are_primitives() -> None:
+    model = {"name": "conv", "padding": "same", "pooling": "max", "channels": [8, 16]}
+    classifier = DigitClassifier(model, optimizer=torch.optim.Adam)
+    assert dict(classifier.hparams) == {"model": model}
+    assert primitives(dict(classifier.hparams))
+
+
+def test_the_default_optimizer_is_keras_rmsprop() -> None:
+    assert type(DigitClassifier().configure_optimizers()).__name__ == "KerasRMSprop"
+
+
+def test_plain_numbers_are_the_shortest_of_their_float32() -> None:
+    assert plain({"acc": torch.tensor(0.98), "loss": np.float32(0.1)}) == {"acc": 0.98, "loss": 0.1}
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_every_stage_counts_for_itself(stage: str, sample: Dataset) -> None:
+    classifier = DigitClassifier()
+    batch: tuple[Tensor, Tensor] = (sample.test.images[:4], sample.test.labels[:4])
+    step = {"train": classifier.training_step, "val": classifier.validation_step, "test": classifier.test_step}[stage]
+    step(batch, 0)
+    for other in {"train", "val", "test"}:
+        assert (classifier.metrics(other).images > 0) == (other == stage)
+
+
+class Trainer:
+    """What a Trainer says of its device."""
+
+    global_rank, world_size = 0, 1
+
+    def __init__(self, device: str) -> None:
+        self.strategy = SimpleNamespace(root_device=torch.device(device))
+
+
+def test_a_step_reads_nothing_back_from_its_device() -> None:
+    data = MNISTDataModule(name="sample")
+    data.setup()
+    data.trainer = Trainer("meta")  # type: ignore[assignment]  # where every look at a value raises
+    classifier = DigitClassifier().to("meta")
+    optimizer, _ = classifier.build_optimizer()
+    for number, batch in enumerate(data.train_dataloader()):
+        assert {part.device.type for part in batch} == {"meta"}
+        optimizer.zero_grad()
+        classifier.training_step((batch[0], batch[1]), number).backward()
+        optimizer.step()
+    assert all(value.device.type == "meta" for value in classifier.values("train").values())
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        classifier.values("train")["train/acc"].item()
+
+
+def test_convolutions_on_a_gpu_keep_float32() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    DigitClassifier().setup("fit")
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_labels_are_smoothed_in_training_alone(sample: Dataset) -> None:
+    classifier = DigitClassifier(label_smoothing=0.2)
+    batch = (sample.test.images[:50], sample.test.labels[:50])
+    smoothed = classifier.training_step(batch, 0)
+    classifier.test_step(batch, 0)
+    logs = classifier.predict(batch[0]).probabilities.log()
+    plain = -logs[torch.arange(50), batch[1]].mean()
+    torch.testing.assert_close(classifier.values("test")["test/loss"], plain)
+    torch.testing.assert_close(smoothed, 0.8 * plain - 0.2 * logs.mean())

@@ -1,0 +1,147 @@
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
+
+STEPS = 20
+
+
+def gradients() -> list[np.ndarray]:
+    return list(np.random.default_rng(0).normal(size=(STEPS, 5)) * np.logspace(-4, 1, 5))
+
+
+def train(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: list[np.ndarray]) -> None:
+    for gradient in steps:
+        weight.grad = torch.tensor(gradient)
+        optimizer.step()
+
+
+def weights_from_the_formula(lr: float, rho: float, momentum: float, epsilon: float, centered: bool) -> np.ndarray:
+    """Keras's documented update, a coordinate and a step at a time."""
+    result = np.ones(5)
+    for i in range(5):
+        v = mean = m = 0.0
+        for gradient in gradients():
+            g = gradient[i]
+            v = rho * v + (1 - rho) * g * g
+            mean = rho * mean + (1 - rho) * g
+            step = lr * g / (v - (mean * mean if centered else 0) + epsilon) ** 0.5
+            m = momentum * m + step
+            result[i] -= m
+    return result
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("centered", [False, True])
+def test_keras_rmsprop_follows_the_formula(momentum: float, centered: bool) -> None:
+    weight = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+    train(KerasRMSprop([weight], momentum=momentum, centered=centered), weight, gradients())
+    expected = weights_from_the_formula(1e-3, 0.9, momentum, 1e-7, centered)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-12)
+
+
+def test_torchs_rmsprop_is_another_one() -> None:
+    ours, theirs = (torch.nn.Parameter(torch.ones(5, dtype=torch.float64)) for _ in range(2))
+    train(KerasRMSprop([ours]), ours, gradients())
+    train(torch.optim.RMSprop([theirs], lr=1e-3, alpha=0.9, eps=1e-7), theirs, gradients())
+    assert (ours - theirs).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.004])
+def test_keras_adam_follows_the_formula(weight_decay: float) -> None:
+    """Keras's documented update; the smallest gradients are of epsilon's size, where torch's Adam differs."""
+    weight = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+    steps = [1e-3 * gradient for gradient in gradients()]
+    train(KerasAdam([weight], weight_decay=weight_decay), weight, steps)
+    expected, m, v = np.ones(5), np.zeros(5), np.zeros(5)
+    for t, g in enumerate(steps, start=1):
+        expected -= 1e-3 * weight_decay * expected
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        expected -= 1e-3 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v**0.5 + 1e-7)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-12)
+
+
+def test_torchs_adam_is_another_one() -> None:
+    ours, theirs = (torch.nn.Parameter(torch.ones(5, dtype=torch.float64)) for _ in range(2))
+    steps = [1e-3 * gradient for gradient in gradients()]
+    train(KerasAdam([ours]), ours, steps)
+    train(torch.optim.Adam([theirs], lr=1e-3, eps=1e-7), theirs, steps)
+    assert (ours - theirs).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(KerasRMSprop, {}), (KerasRMSprop, {"momentum": 0.9, "centered": True}), (KerasAdam, {"weight_decay": 0.004})],
+)
+def test_state_dict_resumes_exactly(optimizer: type[torch.optim.Optimizer], options: dict[str, object]) -> None:
+    uncut, cut = (torch.nn.Parameter(torch.ones(5, dtype=torch.float64)) for _ in range(2))
+    train(optimizer([uncut], **options), uncut, gradients())
+    first = optimizer([cut], **options)
+    train(first, cut, gradients()[:7])
+    second = optimizer([cut], lr=5.0)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(second, cut, gradients()[7:])
+    assert torch.equal(uncut, cut)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "option"),
+    [
+        *(
+            (KerasRMSprop, {name: value})
+            for name, value in (("lr", -1), ("rho", 1), ("momentum", -0.1), ("epsilon", 0))
+        ),
+        *((KerasAdam, {name: value}) for name, value in (("lr", float("nan")), ("weight_decay", -1), ("epsilon", 0))),
+        *((KerasAdam, {"betas": betas}) for betas in ([0.9], [0.9, 1.0], [0.9, 0.99, 0.999])),
+    ],
+)
+def test_values_out_of_range_are_refused(optimizer: type[torch.optim.Optimizer], option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="cannot be used"):
+        optimizer([torch.nn.Parameter(torch.ones(1))], **option)
+
+
+def test_a_group_of_parameters_may_have_settings_of_its_own() -> None:
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimizer = KerasAdam([{"params": [weights[0]], "epsilon": 1.0}])
+    optimizer.add_param_group({"params": [weights[1]]})
+    for weight in weights:
+        weight.grad = torch.ones(1)
+    optimizer.step()
+    assert 1 - weights[1].item() > 10 * (1 - weights[0].item()) > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"_target_": "torch.optim.Adam", "lr": -1},
+        {"_target_": "torch.optim.Adam", "learning_rate": 1},
+        {"_target_": "torch.optim.Adamm"},
+        {"_target_": "no.such.module.Adam"},
+        {"_target_": "Adam"},
+    ],
+)
+def test_an_optimizer_that_cannot_be_built_is_said(options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="optimizer="):
+        build_optimizer(options, [torch.nn.Parameter(torch.ones(1))])
+
+
+def test_null_in_a_scheduler_stands_for_all_steps() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    options = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": None, "eta_min": 0.1}
+    scheduler = build_scheduler(options, optimizer, steps=8)
+    rates = []
+    for _ in range(8):
+        optimizer.step()
+        scheduler.step()
+        rates.append(scheduler.get_last_lr()[0])
+    assert rates[3] == pytest.approx(0.55)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_no_scheduler_is_none() -> None:
+    assert build_scheduler({}, torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), steps=8) is None
