@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 from benchmarks.keras_notebook import PRINTED
+from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
-from mnist_cnn.errors import run_command
 
 EPOCHS = 5  # of a fit
 

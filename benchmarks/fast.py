@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 
 GOALS = {1: 0.990, 4: 0.993}  # epochs of experiment=fast, and the mean accuracy they are to reach
 KERAS_EPOCHS = 14

@@ -19,22 +19,21 @@ import keras
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.keras_notebook import build_model
 from mnist_cnn import DigitClassifier, load_classifier
+from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
 from mnist_cnn.data.datasets import Images
-from mnist_cnn.data.pictures import scale
-from mnist_cnn.errors import run_command
-from mnist_cnn.keras.__main__ import import_keras
-from mnist_cnn.model.nets import count_parameters
+from mnist_cnn.data.images import scale
+from mnist_cnn.keras.convert import import_keras
+from mnist_cnn.model.backend import forward_fast
 from mnist_cnn.model.optimizers import build_optimizer
-from mnist_cnn.train import CONF
+from mnist_cnn.model.summary import count_parameters
+from mnist_cnn.settings import compose
 
 STEPS, BATCH = 20, 64
 KERAS_OPTIMIZERS = {
@@ -168,11 +167,11 @@ def batches(images: Images) -> Iterator[Images]:
         yield Images(images.images[indices], images.labels[indices])
 
 
-def step(net: nn.Module, optimizer: torch.optim.Optimizer, batch: Images, dtype: str) -> float:
+def step(net: nn.Sequential, optimizer: torch.optim.Optimizer, batch: Images, dtype: str) -> float:
     """Take a step on our side; return its loss."""
     optimizer.zero_grad()
     x = scale(batch.images) if dtype == "float32" else torch.from_numpy(pixels(batch.images, dtype)).permute(0, 3, 1, 2)
-    loss = F.cross_entropy(net(x), batch.labels)
+    loss = F.cross_entropy(forward_fast(net, x), batch.labels)
     loss.backward()
     optimizer.step()
     return loss.item()
@@ -221,9 +220,8 @@ def weights_rows(padding: str, mnist: datasets.Dataset) -> Iterator[str]:
 
 
 def _options(optimizer: str) -> dict[str, Any]:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return dict(compose("train", overrides=[f"optimizer={optimizer}"]).optimizer)
+    options: dict[str, Any] = compose(f"optimizer={optimizer}").to_dict()["optimizer"]
+    return options
 
 
 def _keras_loss(model: Any, batch: Images, dtype: str = "float32") -> Tensor:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 from mnist_cnn.predict import predict
 
 

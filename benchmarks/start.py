@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 
 COMMAND = [sys.executable, "-m", "mnist_cnn.train"]
 

@@ -1,23 +1,27 @@
 """Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--json]`.
 
-PNG, JPEG, GIF, WebP or TIFF; photo, scan or drawing, one digit each: `mnist_cnn.data.pictures` brings it into
-MNIST's form.
-A picture that cannot be read gets a line on standard error and makes the exit status 2; the others are answered.
+A picture is a PNG, JPEG, GIF, WebP or TIFF of one digit: a photo, a scan or a drawing.
+One that cannot be read gets a line on standard error, and the exit status is 2; the others are answered.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from mnist_cnn.errors import InputError, run_command
+from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import checkpoint_file
 
-_AT_ONCE = 1000  # pictures held in memory
+if TYPE_CHECKING:
+    from mnist_cnn.model.classifier import DigitClassifier
+
+_CHUNK = 1000  # pictures held in memory
 
 
 class Answer(NamedTuple):
-    """What a picture shows, or why it could not be read."""
+    """The digit that a picture shows and its probability, or the reason why the picture could not be read."""
 
     file: str
     digit: int | None = None
@@ -30,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.predict", description="Recognise digits in pictures.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file of one digit")
-    parser.add_argument("--json", action="store_true", help="print a JSON object per line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per picture")
     options = parser.parse_args(arguments)
     status = 0
     for answer in predict(options.run, options.images):
@@ -49,29 +53,36 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
 
     Raises InputError if the checkpoint cannot be used.
     """
+    path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
+
+    from mnist_cnn.runs.checkpoint import load_classifier
+
+    classifier = load_classifier(path)
+    for start in range(0, len(files), _CHUNK):
+        yield from _answer(classifier, files[start : start + _CHUNK])
+
+
+def _answer(classifier: "DigitClassifier", files: Sequence[str]) -> Iterator[Answer]:
     import torch
 
     from mnist_cnn.data.pictures import read_picture
-    from mnist_cnn.runs.checkpoint import load_classifier
 
-    classifier = load_classifier(run_or_file)
-    for start in range(0, len(files), _AT_ONCE):
-        answers: list[Answer] = []
-        pictures = []
-        for file in files[start : start + _AT_ONCE]:
-            try:
-                pictures.append(read_picture(file))
-                answers.append(Answer(file))
-            except InputError as error:
-                answers.append(Answer(file, error=str(error)))
-        rows = classifier.predict(torch.stack(pictures)).probabilities if pictures else torch.empty(0, 10)
-        likeliest = rows.max(dim=1)
-        found = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-        for answer in answers:
-            if answer.error is None:
-                digit, probability = next(found)
-                answer = answer._replace(digit=digit, probability=round(probability, 6))
-            yield answer
+    pictures: dict[str, torch.Tensor] = {}
+    errors: dict[str, str] = {}
+    for file in files:
+        try:
+            pictures[file] = read_picture(file)
+        except InputError as error:
+            errors[file] = str(error)
+    images = torch.stack([*pictures.values()]) if pictures else torch.empty(0, 28, 28)
+    probabilities, digits = classifier.predict(images).probabilities.max(dim=1)
+    found = dict(zip(pictures, zip(digits.tolist(), probabilities.tolist(), strict=True), strict=True))
+    for file in files:
+        if file in errors:
+            yield Answer(file, error=errors[file])
+        else:
+            digit, probability = found[file]
+            yield Answer(file, digit, round(probability, 6))
 
 
 if __name__ == "__main__":

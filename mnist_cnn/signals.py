@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a command with status 143 or 130; while `held`, only once its work is saved."""
+"""SIGTERM and Ctrl-C end a command with status 143 or 130. A training defers them until its state is saved."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ class Stopped(SystemExit):
 
 class _State:
     received: int | None = None
-    holding = False
+    deferring = False
 
 
-def watch() -> _Handlers:
-    """Take over the signals that end a command, unless they are ignored, as under nohup. Returns what handled them."""
+def handle_signals() -> _Handlers:
+    """Install our handlers, except for signals that are ignored, as under nohup. Returns the previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     before: _Handlers = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -36,17 +36,17 @@ def watch() -> _Handlers:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Within, the first signal makes `received` tell its number, and no more; the second ends the process at once.
+def defer_signals() -> Iterator[None]:
+    """Within this context the first signal only sets `received()`; a second one ends the process at once.
 
-    Raises Stopped at the end if there was one.
+    Raises Stopped on leaving it if there was a signal.
     """
-    before = watch()
-    _State.holding = True
+    before = handle_signals()
+    _State.deferring = True
     try:
         yield
     finally:
-        _State.holding = False
+        _State.deferring = False
         number, _State.received = _State.received, None
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -55,7 +55,7 @@ def held() -> Iterator[None]:
 
 
 def received() -> int | None:
-    """Return the number of the signal that has asked the command to end, if one has."""
+    """Return the number of the signal that asked the command to end, if there was one."""
     return _State.received
 
 
@@ -63,5 +63,5 @@ def _handle(number: int, _: FrameType | None) -> None:
     if _State.received is not None:
         os._exit(128 + number)
     _State.received = number
-    if not _State.holding:
+    if not _State.deferring:
         raise Stopped(number)

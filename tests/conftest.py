@@ -12,13 +12,15 @@ import absl.logging
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
+from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
 from mnist_cnn.data.pictures import read_picture
-from mnist_cnn.errors import run_command
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import compose, train
+from mnist_cnn.settings import compose
+from mnist_cnn.train import train
 
 torch.set_num_threads(1)  # the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # and so do the processes that they start
@@ -89,6 +91,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     def call(main: Callable[[], Any], *arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             run_command(main)

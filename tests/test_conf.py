@@ -1,16 +1,22 @@
 """Every file under conf/ composes, builds what it describes, and is short."""
 
+from inspect import Parameter, signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from mnist_cnn.model.optimizers import build_optimizer, build_scheduler
-from mnist_cnn.train import CONF, compose
+from mnist_cnn.model.nets import ConvNet, DenseNet, build_net
+from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
+from mnist_cnn.settings import CONF, compose
 
 FILES = sorted(CONF.rglob("*.yaml"))
 CHOICES = [f"{file.parent.name}={file.stem}" for file in FILES if file.parent not in (CONF, *CONF.glob("hydra/*"))]
+
+
+def names(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def test_there_are_configurations() -> None:
@@ -20,40 +26,74 @@ def test_there_are_configurations() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice: str) -> None:
-    assert OmegaConf.to_container(compose(choice), resolve=True)
+    assert compose(choice).to_dict()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
-def test_every_file_is_short_and_says_how_to_use_it(file: Path) -> None:
+def test_every_file_is_short_and_tells_how_to_use_it(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines[0].startswith("#")
     assert len(lines) <= (40 if file.parent == CONF else 20)
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (CONF / "optimizer").glob("*.yaml")])
+@pytest.mark.parametrize("name", names("model"))
+def test_every_model_builds(name: str) -> None:
+    assert build_net(**compose(f"model={name}").to_dict()["model"])
+
+
+@pytest.mark.parametrize("name", names("optimizer"))
 def test_every_optimizer_steps(name: str) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = build_optimizer(compose(f"optimizer={name}").optimizer, [weight])
+    optimizer = build_optimizer(compose(f"optimizer={name}").to_dict()["optimizer"], [weight])
     weight.grad = torch.ones(3)
     optimizer.step()
     assert (weight < 1).all()
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (CONF / "scheduler").glob("*.yaml")])
-@pytest.mark.parametrize("optimizer", [file.stem for file in (CONF / "optimizer").glob("*.yaml")])
-def test_every_scheduler_goes_with_every_optimizer(name: str, optimizer: str) -> None:
-    cfg = OmegaConf.to_container(compose(f"scheduler={name}", f"optimizer={optimizer}"), resolve=True)
-    built = build_optimizer(cfg["optimizer"], [torch.nn.Parameter(torch.ones(3))])
-    scheduler = build_scheduler(cfg["scheduler"], built, steps=10)
-    for _ in range(10 if scheduler else 0):
-        built.step()
-        scheduler.step()
-    rate = built.param_groups[0]["lr"]
-    assert rate == cfg["optimizer"]["lr"] if scheduler is None else rate < cfg["optimizer"]["lr"] / 10
+@pytest.mark.parametrize("name", names("scheduler"))
+def test_every_scheduler_ends_with_a_low_learning_rate(name: str) -> None:
+    for optimizer in names("optimizer"):
+        cfg = compose(f"scheduler={name}", f"optimizer={optimizer}").to_dict()
+        options = cfg["optimizer"]
+        built = build_optimizer(options, [torch.nn.Parameter(torch.ones(3))])
+        scheduler = build_scheduler(cfg["scheduler"], built, steps=10)
+        for _ in range(10 if scheduler else 0):
+            built.step()
+            scheduler.step()
+        rate = built.param_groups[0]["lr"]
+        assert rate == options["lr"] if scheduler is None else rate < options["lr"] / 10
 
 
 def test_the_default_is_the_notebook() -> None:
-    cfg = compose()
-    assert (cfg.model.padding, cfg.model.pooling, list(cfg.model.channels)) == ("valid", "max", [32, 64, 128])
-    assert (cfg.data.batch_size, cfg.data.val_size, cfg.trainer.max_epochs) == (64, 0, 5)
-    assert (cfg.optimizer.lr, cfg.optimizer.rho, cfg.optimizer.epsilon) == (1e-3, 0.9, 1e-7)
+    cfg = compose().to_dict()
+    assert cfg["model"] == {"name": "conv", "padding": "valid", "pooling": "max", "channels": [32, 64, 128]}
+    assert (cfg["data"]["batch_size"], cfg["data"]["val_size"], cfg["trainer"]["max_epochs"]) == (64, 0, 5)
+    optimizer = cfg["optimizer"]
+    assert (optimizer["lr"], optimizer["rho"], optimizer["epsilon"], optimizer["centered"]) == (1e-3, 0.9, 1e-7, False)
+
+
+def defaults_of(function: Any) -> dict[str, Any]:
+    parameters = signature(function).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not Parameter.empty}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+
+
+@pytest.mark.parametrize(
+    ("constructor", "group", "choice", "not_options"),
+    [
+        (ConvNet, "model", "model=conv", {"name"}),
+        (DenseNet, "model", "model=dense", {"name"}),
+        (KerasRMSprop, "optimizer", "optimizer=rmsprop", {"_target_"}),
+        (KerasAdam, "optimizer", "optimizer=adam", {"_target_"}),
+    ],
+)
+def test_the_defaults_of_a_constructor_are_those_of_conf(
+    constructor: Any, group: str, choice: str, not_options: set[str]
+) -> None:
+    options = compose(choice).to_dict()[group]
+    assert defaults_of(constructor) == {key: options[key] for key in options.keys() - not_options}
+
+
+def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_CNN_DATA", "/elsewhere")
+    assert compose().data.dir == "/elsewhere"

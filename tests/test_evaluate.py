@@ -29,3 +29,12 @@ def test_what_cannot_be_evaluated_is_one_line(trained: Trained, tmp_path: Path, 
         answer = cli(evaluate.main, given)
         assert (answer.status, answer.out) == (2, "")
         assert os.fspath(given) in one_line(answer.err)
+
+
+def test_a_missing_checkpoint_does_not_wait_for_torch() -> None:
+    code = "import sys; from mnist_cnn.{0} import {0}; from mnist_cnn.errors import InputError\n"
+    check = "try: list({0}('missing.ckpt'{1}))\nexcept InputError: print('torch' in sys.modules)"
+    for name, more in (("evaluate", ""), ("predict", ", ['a.png']")):
+        script = (code + check).format(name, more)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["False"]

@@ -53,7 +53,7 @@ def test_bad_pictures_get_a_line_each_and_the_others_an_answer(
 def test_in_batches_each_picture_is_answered_in_its_place_as_it_is_alone(
     trained: Trained, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "_AT_ONCE", 4)
+    monkeypatch.setattr(predict, "_CHUNK", 4)
     missing = [str(tmp_path / f"missing {number}.png") for number in range(8)]
     good = list(map(str, pictures[::100]))
     files = [missing[0], *good[:3], missing[1], *good[3:5], *missing[2:], *good[5:]]  # 4 bad ones are a batch

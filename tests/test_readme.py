@@ -11,7 +11,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 BY_CI = [code.strip() for kind, code in BLOCKS if kind == "sh" and re.match("pip install -e .* && ", code)]
 
-NOTEBOOK = "from benchmarks.keras_notebook import build_model\nmodel = build_model()\n"  # what stands before, in Keras
+NOTEBOOK = "from tests.keras.models import build\nmodel = build()\n"  # what stands before, in Keras
 
 
 def test_the_two_commands_are_what_ci_runs() -> None:

@@ -2,6 +2,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,7 @@ from mnist_cnn import signals
 @pytest.fixture(autouse=True)
 def before() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored
     yield
     for number, handler in handlers.items():
@@ -23,52 +25,84 @@ def send(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_what_is_going_on_with_its_status(number: signal.Signals, status: int) -> None:
-    signals.watch()
+def test_a_signal_ends_the_command_with_its_status(number: signal.Signals, status: int) -> None:
+    signals.handle_signals()
     with pytest.raises(signals.Stopped) as stopped:
         send(number)
     assert stopped.value.code == status
 
 
-def test_held_a_signal_is_but_noted_until_the_end() -> None:
-    handler, noted = signal.getsignal(signal.SIGTERM), []
+def test_the_previous_handlers_are_returned() -> None:
+    expected = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    assert signals.handle_signals() == expected
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_deferred_signal_is_noted_and_ends_the_command_afterwards(number: signal.Signals, status: int) -> None:
+    handler, noted = signal.getsignal(number), []
 
     def work() -> None:
-        with signals.held():
+        with signals.defer_signals():
             noted.append(signals.received())
-            send(signal.SIGTERM)
+            send(number)
             noted.append(signals.received())
 
     with pytest.raises(signals.Stopped) as stopped:
         work()
-    assert noted == [None, signal.SIGTERM]
-    assert stopped.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is handler
-    assert signals.received() is None  # a training after this one is not stopped
+    assert noted == [None, number]
+    assert stopped.value.code == status
+    assert signal.getsignal(number) is handler
+    assert signals.received() is None  # a later training is not stopped
 
 
-def test_held_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_signal_nothing_is_raised() -> None:
+    with signals.defer_signals():
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_deferred_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    with contextlib.suppress(signals.Stopped), signals.held():
+    with contextlib.suppress(signals.Stopped), signals.defer_signals():
         send(signal.SIGINT)
         assert ended == []
         send(signal.SIGTERM)
     assert ended == [143]
 
 
-def test_an_error_is_not_covered_by_a_signal() -> None:
+def test_signals_are_no_longer_deferred_afterwards() -> None:
+    signals.handle_signals()
+    with signals.defer_signals():
+        pass
+    with pytest.raises(signals.Stopped):
+        send(signal.SIGTERM)
+
+
+def test_an_error_is_not_hidden_by_a_signal() -> None:
     def work() -> None:
-        with signals.held():
+        with signals.defer_signals():
             send(signal.SIGTERM)
             raise ValueError("lost")
 
     with pytest.raises(ValueError, match="lost"):
         work()
+    assert signals.received() is None
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
-    signals.watch()
+    signals.handle_signals()
     send(signal.SIGINT)
     assert signals.received() is None
+
+
+def test_a_thread_leaves_the_handlers_alone() -> None:
+    def work() -> object:
+        with signals.defer_signals():
+            return signals.handle_signals()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == {}
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -10,14 +10,18 @@ import torch
 
 from mnist_cnn.data import datasets
 from mnist_cnn.data.download import Unreachable
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.evaluate import evaluate
+from mnist_cnn.files import write_atomically
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import command, compose, train
+from mnist_cnn.settings import compose
+from mnist_cnn.train import command, train
 from tests.conftest import Answer, Trained, one_line
 from tests.faults.configs import QUICK, WRONG
+
+TINY = (*QUICK, "model.channels=[4,8]")
 
 
 @pytest.fixture
@@ -32,14 +36,14 @@ def files(folder: Path) -> list[Path]:
 
 def test_the_notebooks_recipe_learns_the_sample(trained: Trained) -> None:
     result = trained.result
-    assert result["test/acc"] >= 0.95  # the sample's 1,000 test images; seeds give 0.955 to 0.97
+    assert result["test/acc"] > 0.88  # over seeds 0-7: 0.954 ± 0.017 (0.922 to 0.971), so 4 sd below the mean
     assert (result["parameters"], result["epochs"], result["steps"]) == (104_202, 5, 5 * 63)
     assert (result["status"], result["dataset"], result["test_images"]) == ("complete", "mnist-sample", 1000)
     assert len(result["seconds_per_epoch"]) == 5
     assert torch.__version__.startswith(result["versions"]["torch"])
 
 
-def test_the_run_directory_holds_what_the_others_read(trained: Trained) -> None:
+def test_the_run_directory_holds_what_other_commands_read(trained: Trained) -> None:
     assert files(trained.path) == [
         Path(".hydra"),
         Path(".hydra/config.yaml"),
@@ -60,11 +64,9 @@ def test_metrics_csv_has_a_row_per_epoch(trained: Trained) -> None:
     assert float(rows[-1]["train/loss"]) == trained.result["train/loss"] < float(rows[0]["train/loss"])
 
 
-def test_the_same_seed_gives_the_same_run(trained: Trained, tmp_path: Path) -> None:
-    again = train(compose("data.name=sample", "trainer=cpu"), Run(tmp_path))
-    assert {key: again[key] for key in again if "/" in key} == {
-        key: value for key, value in trained.result.items() if "/" in key
-    }
+def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    first, again = (train(compose(*TINY), Run(tmp_path / name)) for name in "ab")
+    assert {key: first[key] for key in first if "/" in key} == {key: again[key] for key in again if "/" in key}
 
 
 def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
@@ -74,15 +76,15 @@ def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
 
 
 def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
-    result = train(compose(*QUICK, "data.val_size=500"), Run(tmp_path))
+    result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
     assert {"val/loss", "val/acc"} <= set(result)
 
 
 def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
-    result = train(compose(*QUICK, "data.val_size=500"), Run(tmp_path))
-    (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if "monitor" in name)
-    assert float(state["score"]) == pytest.approx(result["val/acc"])
+    result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
+    score = read_checkpoint(Run(tmp_path).last)["callbacks"]["SaveBest"]["score"]
+    assert score == pytest.approx(result["val/acc"])
 
 
 def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,44 +92,34 @@ def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypat
         raise Unreachable("no network")
 
     monkeypatch.setattr(datasets, "fetch", unreachable)
-    cfg = compose("trainer=cpu", "trainer.max_epochs=1", f"data.dir={tmp_path}")
-    assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
-    assert train(cfg, Run(tmp_path / "run"))["dataset"] == "mnist-sample"
-    cfg.data.fallback = "error"
+    keys = ("trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]", f"data.dir={tmp_path}")
+    for _ in range(2):
+        assert train(compose(*keys), Run(tmp_path / "run"))["dataset"] == "mnist-sample"
     with pytest.raises(InputError, match="no network"):
-        train(cfg, Run(tmp_path / "run"))
-
-
-def test_precision_may_be_chosen(tmp_path: Path) -> None:
-    assert train(compose(*QUICK, "+trainer.precision=bf16-mixed"), Run(tmp_path))["test/acc"] > 0.85
+        train(compose(*keys, "data.fallback=error"), Run(tmp_path / "run"))
 
 
 def test_a_checkpoint_that_cannot_be_resumed_costs_nothing(tmp_path: Path) -> None:
     run, bad = Run(tmp_path / "run"), tmp_path / "bad.ckpt"
-    train(compose(*QUICK), run)
+    train(compose(*TINY), run)
     before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     good = read_checkpoint(run.last)
-    for name, state in {"SaveLast": {"random": torch.zeros(3)}, "EpochLog": {"rows": []}}.items():
-        bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
+    for name, state in {"SaveLast": {"random": torch.zeros(3)}, "EpochLog": {"rows": 3}}.items():
+        bad.write_bytes(archive.to_bytes(good | {"callbacks": good["callbacks"] | {name: state}}))
         with pytest.raises(InputError, match="cannot be resumed"):
-            train(compose(*QUICK[:2], "trainer.max_epochs=2", f"resume={bad}"), run)
+            train(compose(*TINY, "trainer.max_epochs=2", f"resume={bad}"), run)
     assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
 
 
-def test_no_file_that_a_checkpoint_names_is_deleted(tmp_path: Path) -> None:
-    keys = (*QUICK[:2], "data.val_size=500")
-    train(compose(*keys, "trainer.max_epochs=1"), Run(tmp_path / "run"))
-    good, victim = read_checkpoint(Run(tmp_path / "run").last), tmp_path / "victim"
-    victim.mkdir()
-    (name,) = (name for name in good["callbacks"] if "monitor" in name)
-    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(victim))
-    scores = dict.fromkeys(("best_model_score", "kth_value", "score"), torch.tensor(0.0))
-    state = {**paths, **scores, "best_k_models": {str(victim): torch.tensor(0.0)}}
-    bad = tmp_path / "bad.ckpt"
-    bad.write_bytes(archive.saved(good | {"callbacks": good["callbacks"] | {name: state}}))
-    train(compose(*keys, "trainer.max_epochs=2", f"resume={bad}"), Run(tmp_path / "more"))
-    assert victim.is_dir()
-    assert (tmp_path / "more" / "checkpoints" / "best.ckpt").is_file()
+def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _: bytes) -> None:
+        if path.name == "last.ckpt":
+            raise OSError(28, "No space left on device", str(path))
+        write_atomically(path, _)
+
+    monkeypatch.setattr("mnist_cnn.training.saving.write_atomically", full)
+    with pytest.raises(RunError, match=r"last.ckpt cannot be written: No space left on device; .* is intact"):
+        train(compose(*TINY), Run(tmp_path))
 
 
 def test_two_processes_do_not_train_in_one_directory(trained: Trained) -> None:
@@ -136,20 +128,20 @@ def test_two_processes_do_not_train_in_one_directory(trained: Trained) -> None:
 
 
 def test_the_latest_run_can_be_resumed_in_a_new_directory(here: Path, cli: Callable[..., Answer]) -> None:
-    assert cli(command, *QUICK).status == 0
-    more = cli(command, *QUICK[:2], "trainer.max_epochs=2", "resume=outputs/latest", "hydra.run.dir=outputs/more")
+    assert cli(command, *TINY).status == 0
+    more = cli(command, *TINY, "trainer.max_epochs=2", "resume=outputs/latest", "hydra.run.dir=outputs/more")
     assert more.status == 0
     assert "epoch 2/2" in more.out
     assert "epoch 1/2" not in more.out
 
 
 def test_without_a_logger_there_is_no_metrics_csv(tmp_path: Path) -> None:
-    train(compose(*QUICK, "logger=none"), Run(tmp_path))
+    train(compose(*TINY, "logger=none"), Run(tmp_path))
     assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_tensorboard_writes_into_the_run_directory(tmp_path: Path) -> None:
-    train(compose(*QUICK, "logger=tensorboard"), Run(tmp_path))
+    train(compose(*TINY, "logger=tensorboard"), Run(tmp_path))
     assert list(tmp_path.glob("tensorboard/events*"))
 
 
@@ -171,7 +163,7 @@ def test_a_sweep_makes_a_run_directory_per_job(here: Path, cli: Callable[..., An
 
 
 def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli(command, "-m", "model.padding=foo,valid", *QUICK)
+    answer = cli(command, "-m", "model.padding=foo,valid", *TINY)
     assert answer.status == 1
     assert "model.padding=foo is not known" in answer.err.splitlines()[-1]
     assert "model.padding=foo is not known" in next(here.glob("outputs/sweeps/*/*/*foo*/train.log")).read_text()
@@ -190,10 +182,9 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(
     assert not list(here.iterdir())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_said(here: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli(command, "data.name=sample", "trainer=gpu")
-    assert (answer.status, "gpu" in one_line(answer.err)) == (2, True)
+def test_a_sweep_takes_one_device_per_job(here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, "-m", "model.padding=valid,same", *TINY, "trainer.devices=2")
+    assert (answer.status, "give 1" in answer.err.splitlines()[-1]) == (1, True)
 
 
 def test_a_run_directory_of_another_configuration_is_left_alone(
@@ -223,11 +214,11 @@ def test_help_does_not_wait_for_torch() -> None:
     assert shown.splitlines()[-1] == "False"
 
 
-def test_a_wrong_value_does_not_wait_for_lightning() -> None:
+def test_a_wrong_value_does_not_wait_for_torch() -> None:
     code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['optimizer.lr=-1']\n"
-    check = "try: command()\nexcept SystemExit: print('lightning' in sys.modules, 'torchvision' in sys.modules)"
+    check = "try: command()\nexcept SystemExit: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.full

@@ -19,8 +19,9 @@ import torch
 
 from benchmarks.compare.peer import Peer, Training
 from benchmarks.curves import write_arrays
+from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
-from mnist_cnn.errors import one_of, run_command
+from mnist_cnn.errors import one_of
 
 STEPS = 938  # of an epoch
 FLOP = 1.165e9  # of a step: forward, and twice that backward

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 
 
 def main() -> None:
@@ -14,7 +14,8 @@ def main() -> None:
     from benchmarks.compare.turns import take_turns
     from mnist_cnn import ConvNet
     from mnist_cnn.data import datasets
-    from mnist_cnn.data.pictures import scale
+    from mnist_cnn.data.images import scale
+    from mnist_cnn.model.backend import forward_fast
     from mnist_cnn.model.optimizers import KerasRMSprop
 
     images, labels = datasets.read("mnist", Path(sys.argv[1])).train
@@ -23,7 +24,7 @@ def main() -> None:
 
     def train_epoch() -> None:
         for batch in torch.randperm(len(images)).split(64):
-            loss = F.cross_entropy(net(scale(images[batch])), labels[batch])
+            loss = F.cross_entropy(forward_fast(net, scale(images[batch])), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

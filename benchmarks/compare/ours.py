@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 
 if TYPE_CHECKING:
     from mnist_cnn.training.job import Job
@@ -13,14 +13,11 @@ if TYPE_CHECKING:
 
 def prepare(folder: Path, data_dir: Path, *overrides: str) -> "Job":
     """Build the training that the command would run on the CPU."""
-    from omegaconf import OmegaConf
-
     from mnist_cnn.runs.directory import Run
-    from mnist_cnn.train import compose
+    from mnist_cnn.settings import compose
     from mnist_cnn.training.job import assemble
 
-    config = compose(*overrides, f"data.dir={data_dir}", "trainer=cpu")
-    return assemble(OmegaConf.to_container(config, resolve=True), Run(folder))  # type: ignore[arg-type]
+    return assemble(compose(*overrides, f"data.dir={data_dir}", "trainer=cpu"), Run(folder))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mnist_cnn.errors import run_command
+from mnist_cnn.cli import run_command
 
 EPOCHS = 4  # the first warms up
 
@@ -48,7 +48,7 @@ def main() -> None:
 
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             rest = time.perf_counter() - self.begin - sum(seconds.values())
-            steps = int(trainer.num_training_batches)
+            steps = trainer.global_step / (trainer.current_epoch + 1)
             epochs.append({part: 1e3 * taken / steps for part, taken in (seconds | {"Lightning": rest}).items()})
 
     timed("data", dataloader._BaseDataLoaderIter, "__next__")

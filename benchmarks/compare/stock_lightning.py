@@ -42,7 +42,9 @@ class Classifier(pl.LightningModule):
 
 
 warnings.filterwarnings("ignore")
-loader = DataLoader(datasets.MNIST(sys.argv[1], transform=transforms.ToTensor()), batch_size=64, shuffle=True)
+loader = DataLoader(
+    datasets.MNIST(sys.argv[1], download=True, transform=transforms.ToTensor()), batch_size=64, shuffle=True
+)
 with tempfile.TemporaryDirectory() as folder:
     trainer = pl.Trainer(max_epochs=1000, accelerator="cpu", callbacks=[Turns()], default_root_dir=folder)
     trainer.fit(Classifier(), loader)

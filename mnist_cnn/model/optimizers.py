@@ -1,11 +1,11 @@
-"""Keras's RMSprop and Adam, which torch.optim lacks, and optimizers and schedulers built from a configuration."""
+"""Keras's RMSprop and Adam, which torch.optim lacks, and how optimizers and schedulers are built from the settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from hydra.utils import instantiate
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -13,7 +13,7 @@ from mnist_cnn.errors import InputError
 
 
 class _KerasOptimizer(Optimizer):
-    """What Keras's optimizers share: a step over all parameters of a group at once, and state that starts at 0."""
+    """The parts common to Keras's optimizers: a step over all parameters of a group at once, state that starts at 0."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -44,7 +44,7 @@ class KerasRMSprop(_KerasOptimizer):
     v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), v starting at 0. torch.optim.RMSprop adds epsilon
     outside the root and starts from other defaults: the two do not train alike.
     `centered` subtracts the squared mean gradient from v; `momentum` sums the steps with that decay.
-    Raises InputError for values out of range.
+    Raises ValueError for values out of range.
     """
 
     def __init__(
@@ -56,10 +56,8 @@ class KerasRMSprop(_KerasOptimizer):
         epsilon: float = 1e-7,
         centered: bool = False,
     ) -> None:
-        _check("lr", lr, lr >= 0, "≥ 0")
-        _check("rho", rho, 0 <= rho < 1, "in [0, 1)")
-        _check("momentum", momentum, 0 <= momentum <= 1, "in [0, 1]")
-        _check("epsilon", epsilon, epsilon > 0, "> 0")
+        if not (lr >= 0 and 0 <= rho < 1 and 0 <= momentum <= 1 and epsilon > 0):
+            raise ValueError(f"invalid value: {lr=}, {rho=}, {momentum=}, {epsilon=}")
         super().__init__(params, {"lr": lr, "rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered})
 
     def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
@@ -91,7 +89,7 @@ class KerasAdam(_KerasOptimizer):
     w -= lr weight_decay w;  w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon) at step t: the
     "epsilon hat" of Kingma and Ba (2015), section 2. torch adds epsilon after it has corrected v: at the first step
     Keras's weighs 32 times as much.
-    Raises InputError for values out of range.
+    Raises ValueError for values out of range.
     """
 
     def __init__(
@@ -102,10 +100,8 @@ class KerasAdam(_KerasOptimizer):
         epsilon: float = 1e-7,
         weight_decay: float = 0.0,
     ) -> None:
-        _check("lr", lr, lr >= 0, "≥ 0")
-        _check("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "in [0, 1), twice")
-        _check("epsilon", epsilon, epsilon > 0, "> 0")
-        _check("weight_decay", weight_decay, weight_decay >= 0, "≥ 0")
+        if not (lr >= 0 and all(0 <= beta < 1 for beta in betas) and epsilon > 0 and weight_decay >= 0):
+            raise ValueError(f"invalid value: {lr=}, {betas=}, {epsilon=}, {weight_decay=}")
         defaults = {"lr": lr, "betas": tuple(betas), "epsilon": epsilon, "weight_decay": weight_decay, "steps": 0}
         super().__init__(params, defaults)
 
@@ -124,63 +120,52 @@ class KerasAdam(_KerasOptimizer):
         torch._foreach_addcdiv_(weights, momenta, roots, -lr * correction)
 
 
-def _check(name: str, value: object, allowed: bool, bounds: str) -> None:
-    if not allowed:
-        raise InputError(f"optimizer.{name}={value} cannot be used: give a number {bounds}")
-
-
-def check_steps(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
-    """Build both and take a step: some values are refused only then. Changes the parameters.
-
-    Raises InputError for what cannot be used.
-    """
-    weights = list(parameters)
-    built = build_optimizer(optimizer, weights)
-    schedule = build_scheduler(scheduler, built, steps=100)
-    for each in weights:
-        each.grad = torch.zeros_like(each)
-    for group, options, step in (("optimizer", optimizer, built), ("scheduler", scheduler, schedule)):
-        try:
-            if step is not None:
-                step.step()
-        except Exception as error:
-            raise InputError(f"{group}={options.get('_target_')} cannot be used here: {error}") from error
-
-
-T = TypeVar("T")
-
-
 def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:
     """Build the optimizer that `_target_` names, with the other options.
 
     Raises InputError if there is no such class, or if it refuses an option or its value.
     """
-    return _build("optimizer", Optimizer, options, parameters)
+    built: Optimizer = _build("optimizer", options, [*parameters])
+    return built
 
 
 def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler | None:
     """Build the learning-rate scheduler that `_target_` names; None if none is named.
 
-    An option that is null stands for the number of `steps` of the whole run.
+    An option that is null stands for `steps`, the number of steps in the whole run.
     Raises InputError if there is no such class, or if it refuses an option or its value.
     """
     if "_target_" not in options:
         return None
     filled = {key: steps if value is None else value for key, value in options.items()}
-    return _build("scheduler", LRScheduler, filled, optimizer)
+    built: LRScheduler = _build("scheduler", filled, optimizer)
+    return built
 
 
-def _build(group: str, kind: Callable[..., T], options: Mapping[str, Any], argument: object) -> T:
-    arguments = dict(options)
-    target = str(arguments.pop("_target_", None))
-    module, _, name = target.rpartition(".")
+def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int) -> None:
+    """Build both for a single weight and go through the steps of the run, up to 100,000: some values fail only there.
+
+    Raises InputError if they cannot be built, or fail at a step.
+    """
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
     try:
-        named: Any = getattr(import_module(module), name)
-        is_one = isinstance(named, type) and issubclass(named, cast(type, kind))
-        if not is_one:
-            raise TypeError(f"it is no {cast(type, kind).__name__}")  # noqa: TRY301 - told as any other reason
-        return cast(T, named(argument, **arguments))
+        with torch.random.fork_rng(devices=[]):
+            built = build_optimizer(optimizer, [weight])
+            schedule = build_scheduler(scheduler, built, steps)
+            built.step()
+            for _ in range(min(steps, 100_000)):
+                if schedule is not None:
+                    schedule.step()
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{group}={target} with {arguments} cannot be used: {error}") from error
+        named = " with ".join(str(each["_target_"]) for each in (optimizer, scheduler) if "_target_" in each)
+        raise InputError(f"{named} cannot be used here: {error}") from error
+
+
+def _build(group: str, options: Mapping[str, Any], argument: object) -> Any:
+    try:
+        return instantiate(dict(options), argument, _convert_="all")
+    except Exception as error:
+        raise InputError(f"{group}={options.get('_target_')} cannot be used: {error.__cause__ or error}") from error

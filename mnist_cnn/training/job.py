@@ -1,212 +1,200 @@
-"""One training: everything built and checked from a configuration, then fitted and tested."""
+"""One training: assembled from the settings, fitted, and tested."""
 
 import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
 
-from mnist_cnn import __version__, signals
-from mnist_cnn.data import datasets
+from mnist_cnn import __version__, settings, signals
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.classifier import DigitClassifier, plain
-from mnist_cnn.model.nets import count_parameters, layer_table
-from mnist_cnn.model.optimizers import build_optimizer, build_scheduler
-from mnist_cnn.runs.checkpoint import check_resumable, read_checkpoint
-from mnist_cnn.runs.directory import Run, config_hash, decisive
+from mnist_cnn.model.backend import use_float32
+from mnist_cnn.model.classifier import to_floats
+from mnist_cnn.model.nets import build_net
+from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
+from mnist_cnn.model.summary import count_parameters, layer_table
+from mnist_cnn.runs.checkpoint import check_resumable
+from mnist_cnn.runs.directory import Run
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
+from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16  # steps for which Lightning's own work is done once; 7.2 to 6.5 ms a step (benchmarks/README.md)
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that one training needs, built and checked, nothing yet written."""
+    """All that one training needs, built and checked. Nothing is written before `fit_and_test`."""
 
-    config: Mapping[str, Any]
+    settings: settings.Settings
     run: Run
-    classifier: DigitClassifier
+    classifier: SlabClassifier
     data: MNISTDataModule
-    dataset: datasets.Dataset
     trainer: pl.Trainer
     epochs: EpochLog
     saver: SaveLast
     resume_from: Path | None
 
     def fit_and_test(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
-        """Train, test once, and write result.json. Returns what stands in it."""
+        """Train, test once, and write result.json. Returns its content."""
         if self.trainer.is_global_zero:
-            self.run.sweep()
             log.info("%s", self)
-        self._fit()
+        with signals.defer_signals():
+            self._fit()
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
-        result = {
-            "status": "complete",
-            "dataset": self.dataset.name,
-            "overrides": list(overrides),
-            "config_hash": config_hash(self.config),
-            "parameters": count_parameters(self.classifier.net),
-            "epochs": len(self.epochs.rows),
-            "steps": self.trainer.global_step,
-            "seconds_per_epoch": self.epochs.seconds,
-            **{name: value for name, value in self.epochs.rows[-1].items() if "/" in name},
-            **plain(test),
-            "test_images": len(self.dataset.test.labels),
-            "data_dir": str(self.data.dir.resolve()),
-            "device": str(self.trainer.strategy.root_device),
-            "versions": {"python": platform.python_version(), "mnist_cnn": __version__}
-            | {name: version(name) for name in _PACKAGES},
-        }
+        result = self._result(test, overrides)
         if self.trainer.is_global_zero:
             self.run.finish(result)
         return result
 
     def _fit(self) -> None:
-        with signals.held():
-            try:
-                self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
-            except Exception as error:
-                if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
-                    raise
-                what = f"{type(error).__name__}: {error}"  # what torch and Lightning make of a state that is none
-                raise InputError(f"{self.resume_from} cannot be resumed: {what}") from error
+        try:
+            self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
+        except MisconfigurationException as error:
+            raise InputError(f"Lightning cannot train with these settings: {error}") from error
+        except Exception as error:
+            if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
+                raise
+            what = f"{type(error).__name__}: {error}"  # what torch and Lightning say of a state that does not fit
+            raise InputError(f"{self.resume_from} cannot be resumed: {what}") from error
         if not self.saver.started and self.resume_from != self.run.last:
             raise InputError(f"{self.resume_from} has no epochs left to train: give more trainer.max_epochs")
-        if len(self.epochs.rows) != self.trainer.max_epochs:
-            raise InputError(f"{self.resume_from} cannot be resumed: it has lost rows of metrics.csv")
+
+    def _result(self, test: Mapping[str, float], overrides: Sequence[str]) -> dict[str, Any]:
+        assert self.data.dataset is not None
+        return {
+            "status": "complete",
+            "dataset": self.data.dataset.name,
+            "overrides": list(overrides),
+            "config_hash": self.settings.digest(),
+            "parameters": count_parameters(self.classifier.net),
+            "epochs": len(self.epochs.rows),
+            "steps": self.trainer.global_step,
+            "seconds_per_epoch": self.epochs.seconds,
+            **{name: value for name, value in self.epochs.rows[-1].items() if "/" in name},
+            **to_floats(test),
+            "test_images": len(self.data.dataset.test.labels),
+            "data_dir": str(self.data.dir.resolve()),
+            "device": str(self.trainer.strategy.root_device),
+            "threads": torch.get_num_threads(),
+            "versions": {"python": platform.python_version(), "mnist_cnn": __version__}
+            | {name: version(name) for name in _PACKAGES},
+        }
 
     def __str__(self) -> str:
-        """What is about to be trained: the layer table, the images, the device."""
+        """Return what is about to be trained: the layer table, the images, the device."""
+        assert self.data.dataset is not None
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
-        resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
-        images = f"{self.dataset.name}: {len(self.data.train.labels):,} training images{held_out}"
+        images = f"{self.data.dataset.name}: {len(self.data.train.labels):,} training images{held_out}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device
-        processes = f" in {world} processes, batches of {world} x {self.data.batch_size}" if world > 1 else ""
+        processes = f" in {world} processes, batches of {world} x {self.classifier.batch_size}" if world > 1 else ""
+        resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
         return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
 
 
-def assemble(config: Mapping[str, Any], run: Run, on_start: Callable[[], None] = lambda: None) -> Job:
-    """Build everything from a configuration that `settings.check` has passed, and bring the data.
+def assemble(
+    cfg: settings.Settings, run: Run, overrides: Sequence[str] = (), on_start: Callable[[], None] = lambda: None
+) -> Job:
+    """Build everything and bring the data. The run directory is written, and `on_start` called, when training starts.
 
-    Writes nothing into the run directory: that begins, and `on_start` is called, once the training is under way.
     Raises InputError for what cannot be used.
     """
+    quiet_lightning()
+    use_float32()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    resume_from = run.checkpoint_to_resume(cfg.resume)
 
     def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            run.open(resume_from)
+            config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(overrides))
+            run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)
             on_start()
 
-    quiet_lightning()
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    classifier = DigitClassifier(
-        config["model"],
-        optimizer=lambda parameters: build_optimizer(config["optimizer"], parameters),
-        scheduler=lambda optimizer: build_scheduler(config["scheduler"], optimizer, _steps(data, trainer)),
-        label_smoothing=config["label_smoothing"],
-    )
-    data = MNISTDataModule(**config["data"] | {"seed": config["seed"]})
-    epochs = EpochLog(run.metrics if config["logger"].get("csv") else None)
-    saver = SaveLast(run.last, config["checkpoint"].get("every_steps"), decisive(config))
-    best = [SaveBest(run.last.parent)] if data.val_size else []
-    # the saver last, to hold what the others count
-    trainer = _trainer(config, run, [LambdaCallback(on_train_start=start), epochs, *best, saver])
-    resume_from = run.resume_from(config["resume"])
+    epochs = EpochLog(run.metrics if cfg.logger.csv else None)
+    saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
+    best = [SaveBest(run.best)] if cfg.data.val_size else []
+    # the saver comes last: it saves what the others count
+    trainer = _trainer(cfg, run, [LambdaCallback(on_train_start=start), epochs, *best, saver])
+    data = _data(cfg)
+    epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
+    rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), steps * cfg.trainer.max_epochs)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    classifier = _classifier(cfg, steps)
     if resume_from is not None:
-        _check_readable(resume_from)  # before any data
+        check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
+    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from)
+
+
+def _data(cfg: settings.Settings) -> MNISTDataModule:
+    options = cfg.data.model_dump()
+    small = count_parameters(build_net(**cfg.model.to_dict())) * cfg.data.batch_size < 30e6  # the notebook's: 6.7e6
+    options["batch_size"] *= STEPS_PER_SLAB if small else 1
+    data = MNISTDataModule(**options, seed=cfg.seed)
     data.prepare_data()
     data.setup()
-    assert data.dataset is not None
-    data.steps_per_execution = _steps_per_execution(config, classifier, trainer)
-    if resume_from is not None:
-        check_resumable(resume_from, decisive(config), data.dataset.name, _after_a_step(classifier))
-    return Job(config, run, classifier, data, data.dataset, trainer, epochs, saver, resume_from)
+    return data
 
 
-def _steps_per_execution(config: Mapping[str, Any], classifier: DigitClassifier, trainer: pl.Trainer) -> int:
-    """Count the steps to take at once: one where somebody could tell, or where net and batch are large.
+def _classifier(cfg: settings.Settings, steps_per_epoch: int) -> SlabClassifier:
+    steps = steps_per_epoch * cfg.trainer.max_epochs
+    clip = cfg.trainer.model_dump(include={"gradient_clip_val", "gradient_clip_algorithm"})
+    return SlabClassifier(
+        cfg.data.batch_size,
+        clip if cfg.trainer.gradient_clip_val else None,
+        model=cfg.model.to_dict(),
+        optimizer=lambda parameters: build_optimizer(cfg.optimizer.to_dict(), parameters),
+        scheduler=lambda optimizer: build_scheduler(cfg.scheduler.to_dict(), optimizer, steps),
+        label_smoothing=cfg.label_smoothing,
+    )
 
-    Lightning's own options, which it takes from the environment too, may count batches, or have work to do at each;
-    so has a save after so many steps.
-    """
-    only_ours = config["trainer"].keys() <= {"accelerator", "devices", "max_epochs"} and trainer.world_size == 1
-    only_ours &= not any(name.startswith("PL_TRAINER_") for name in os.environ)
-    small = count_parameters(classifier.net) * config["data"]["batch_size"] < 30e6  # the notebook's net: 6.7e6
-    return AT_ONCE if only_ours and small and config["checkpoint"].get("every_steps") is None else 1
 
-
-def _check_readable(checkpoint: Path) -> None:
+def _trainer(cfg: settings.Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
+    logger = _logger(cfg.logger.also, run)
     try:
-        read_checkpoint(checkpoint)
-    except InputError as error:
-        raise InputError(f"{error}; resume=never starts over") from error
-
-
-def _after_a_step(classifier: DigitClassifier) -> dict[str, Any]:
-    """What a checkpoint of this training would hold: the names, shapes and types, not the values."""
-    twin = deepcopy(classifier)
-    for weights in twin.parameters():
-        weights.grad = torch.zeros_like(weights)
-    optimizer, scheduler = twin.build_optimizer()
-    optimizer.step()
-    return {
-        "state_dict": twin.state_dict(),
-        "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [scheduler.state_dict()] if scheduler else [],
-    }
-
-
-def _trainer(config: Mapping[str, Any], run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    loggers = _loggers(config["logger"].get("also"), run)
-    try:
-        return pl.Trainer(
-            **config["trainer"],
+        trainer = pl.Trainer(
+            **options,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
-            logger=loggers,
+            logger=logger,
             default_root_dir=run.path,
-            limit_val_batches=None if config["data"].get("val_size") else 0,
+            limit_val_batches=None if cfg.data.val_size else 0,
             num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            use_distributed_sampler=False,  # our batches know their share
+            use_distributed_sampler=False,  # EpochOrder gives each process its share
             enable_progress_bar=False,
             enable_model_summary=False,
         )
     except Exception as error:
-        raise InputError(f"trainer={config['trainer']} cannot be used here: {error}") from error
+        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {error}") from error
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
+    return trainer
 
 
-def _steps(data: MNISTDataModule, trainer: pl.Trainer) -> int:
-    # Not trainer.estimated_stepping_batches: asked while the optimizer is built, it sets the loaders up before
-    # a resumed run has told them where to go on (Lightning 2.6).
-    per_epoch = -(-data.steps_per_epoch(trainer.world_size) // trainer.accumulate_grad_batches)
-    return per_epoch * (trainer.max_epochs or 1)
-
-
-def _loggers(also: object, run: Run) -> list[Logger]:
+def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     if also is None:
-        return []
+        return False
+    filled = {key: str(run.path) if value is None else value for key, value in also.items()}
     try:
-        options = {key: str(run.path) if value is None else value for key, value in dict(also).items()}  # type: ignore[call-overload]
-        module, _, name = options.pop("_target_").rpartition(".")
-        return [getattr(import_module(module), name)(**options)]
-    except ModuleNotFoundError as error:
-        extra = name.lower().removesuffix("logger")  # TensorBoardLogger: tensorboard
-        raise InputError(f"logger={extra} needs a package more: pip install 'mnist_cnn[{extra}]'") from error
+        logger: Logger = instantiate(filled)
     except Exception as error:
-        raise InputError(f"logger.also={also} cannot be used: {error}") from error
+        extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
+        reason = error.__cause__ or error
+        raise InputError(f"logger={extra} cannot be used: {reason}: pip install 'mnist_cnn[{extra}]'") from error
+    return logger

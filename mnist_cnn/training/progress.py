@@ -6,89 +6,82 @@ import logging
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mnist_cnn.model.classifier import as_classifier, plain
-from mnist_cnn.runs.directory import write_whole
+from mnist_cnn.files import write_atomically
+from mnist_cnn.model.classifier import DigitClassifier, to_floats
 
 log = logging.getLogger(__name__)
 
-_ROW = {"epoch", "step", "train/loss", "train/acc"}
 _REFRESH = 0.2  # seconds; reading the metrics waits for the device
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning to warnings, and of these leave out what does not hold for images in memory."""
+    """Silence Lightning below warnings, and the warnings that do not hold for images in memory."""
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*sync_dist=True")  # the metrics synchronise themselves
-    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a resumed run's
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # as it is when a run is resumed
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # we log once an epoch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
 
 
 class EpochLog(pl.Callback):
     """Reports each epoch as Keras does: steps, seconds, time per step, loss and accuracy.
 
-    `rows` holds a row per epoch, `seconds` how long each took. Both are part of a checkpoint, so that a resumed run
-    writes the file that the run would have written uncut.
+    `rows` holds a row per epoch, `seconds` how long each took. Both are saved in checkpoints, so that a resumed run
+    writes the file that the uninterrupted run would have written.
     """
+
+    steps_per_epoch: int
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
-        self._begin = self._shown = self._elapsed = 0.0  # elapsed: seconds of the epoch before the run was cut
+        self._begin = self._refreshed = self._elapsed = 0.0  # elapsed: seconds of this epoch before the interruption
         self._bar: Progress | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds, "elapsed": time.monotonic() - self._begin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        rows, numbers = state_dict["rows"], [*state_dict["seconds"], state_dict["elapsed"]]
-        numbers += [value for row in rows for value in row.values()]
-        names = [set(row) - {"val/loss", "val/acc"} for row in rows]
-        if not all(isinstance(number, int | float) for number in numbers) or any(each != _ROW for each in names):
-            raise ValueError("its rows are not those of metrics.csv")
-        self.rows, self.seconds, self._elapsed = list(rows), list(state_dict["seconds"]), state_dict["elapsed"]
+        self.rows, self.seconds = [dict(row) for row in state_dict["rows"]], list(state_dict["seconds"])
+        self._elapsed = float(state_dict["elapsed"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start_epoch(trainer, self._elapsed)  # a run resumed within an epoch is not told of the epoch's start
+        self._start_epoch(trainer, self._elapsed)  # on_train_epoch_start is not called when an epoch is resumed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start_epoch(trainer)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if self._bar is not None and time.monotonic() - self._shown > _REFRESH:
-            values, done = as_classifier(pl_module).values("train"), trainer.fit_loop.epoch_loop.batch_idx + 1
-            self._bar.update(self._bar.task_ids[0], completed=done, values=_written(values))
-            self._shown = time.monotonic()
+        if self._bar is not None and time.monotonic() - self._refreshed > _REFRESH:
+            done = trainer.global_step - trainer.current_epoch * self.steps_per_epoch
+            values = cast(DigitClassifier, pl_module).values("train")
+            self._bar.update(self._bar.task_ids[0], completed=done, values=_format(values))
+            self._refreshed = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_bar()
-        values = as_classifier(pl_module).values("train")
+        values = cast(DigitClassifier, pl_module).values("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         seconds = time.monotonic() - self._begin
-        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        self.rows.append(row | plain(values))
+        epoch = trainer.current_epoch + 1
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, **to_floats(values)})
         self.seconds.append(round(seconds, 3))
         if trainer.is_global_zero:
             self._write()
-            steps = int(trainer.num_training_batches)
             log.info(
-                f"epoch {row['epoch']}/{trainer.max_epochs}  {steps} steps  {seconds:.1f} s  "
-                f"{1000 * seconds / steps:.1f} ms/step  {_written(values)}"
+                f"epoch {epoch}/{trainer.max_epochs}  {self.steps_per_epoch} steps  {seconds:.1f} s  "
+                f"{1000 * seconds / self.steps_per_epoch:.1f} ms/step  {_format(values)}"
             )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -102,7 +95,7 @@ class EpochLog(pl.Callback):
             head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             columns = (TextColumn(head), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=console, transient=True)
-            self._bar.add_task("", total=int(trainer.num_training_batches), values="")
+            self._bar.add_task("", total=self.steps_per_epoch, values="")
             self._bar.start()
 
     def _stop_bar(self) -> None:
@@ -116,8 +109,8 @@ class EpochLog(pl.Callback):
             table = csv.DictWriter(text, fieldnames=list(self.rows[0]))
             table.writeheader()
             table.writerows(self.rows)
-            write_whole(self.file, text.getvalue().encode())
+            write_atomically(self.file, text.getvalue().encode())
 
 
-def _written(values: dict[str, Any]) -> str:
+def _format(values: dict[str, Any]) -> str:
     return "  ".join(f"{name} {float(value):.4f}" for name, value in values.items())

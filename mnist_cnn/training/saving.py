@@ -4,22 +4,19 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
 from mnist_cnn import signals
 from mnist_cnn.errors import InputError, RunError
-from mnist_cnn.model.classifier import as_classifier
+from mnist_cnn.files import write_atomically
+from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
-from mnist_cnn.runs.directory import write_whole
-
-_CHECK_EVERY = 50  # steps on the CPU; elsewhere to look at a loss would wait for the device
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -29,10 +26,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
     ) -> None:
         try:
-            content = archive.saved(checkpoint)
-        except InputError as error:  # somebody's own optimizer may keep what is no data
-            raise RunError(f"this run's state cannot be kept: it {error}") from error
-        write_whole(Path(path), content)
+            content = archive.to_bytes(checkpoint)
+        except InputError as error:  # a user's own optimizer may keep more than tensors and primitives
+            raise RunError(f"the state of this run cannot be saved: it {error}") from error
+        write_atomically(Path(path), content)
 
     def load_checkpoint(
         self,
@@ -43,39 +40,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-class SaveBest(ModelCheckpoint):
-    """Keeps the epoch of the best val/acc in best.ckpt, beside last.ckpt.
+class SaveBest(Checkpoint):
+    """Keeps the state of the epoch with the best val/acc. Unlike ModelCheckpoint it saves no file names."""
 
-    Of its state a checkpoint has the score alone. Lightning's own names files, which it later deletes: whoever wrote
-    the checkpoint could name any.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "best", monitor="val/acc", mode="max", enable_version_counter=False)
-        self.file = folder / "best.ckpt"
+    def __init__(self, path: Path) -> None:
+        self.path, self.score = path, -1.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.best_model_score}
+        return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        score = state_dict["score"]
-        if score is not None and self.file.is_file():  # not where another directory's run goes on
-            self.best_model_score = self.kth_value = score.float().reshape(())
-            self.best_model_path = self.kth_best_model_path = str(self.file)
-            self.best_k_models = {str(self.file): self.best_model_score}
+        if self.path.is_file():  # not where the run of another directory is resumed
+            self.score = float(state_dict["score"])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = float(trainer.callback_metrics["val/acc"])
+        if score > self.score:
+            self.score = score
+            trainer.save_checkpoint(self.path)
 
 
 class SaveLast(Checkpoint):
     """Keeps the newest complete state in one file: after every epoch, every `every_steps` steps, and upon a signal.
 
-    A state whose losses or weights are no finite numbers is never written: it ends the run by a RunError.
-    `config` becomes part of each checkpoint, so that a run goes on only with what it began with.
+    A state with NaN or infinity in it is never written: it ends the run with a RunError.
+    `config` becomes part of each checkpoint, so that a run resumes only with the settings it began with.
     """
 
     def __init__(self, path: Path, every_steps: int | None = None, config: Mapping[str, Any] | None = None) -> None:
         self.path, self.every_steps, self.config = path, every_steps, dict(config or {})
         self.started = False
-        self._losses: list[tuple[int, Tensor]] = []  # of the steps not yet looked at
         self._saved_step = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,31 +85,23 @@ class SaveLast(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self._saved_step = True, trainer.global_step
-        signals.watch()  # Lightning has just taken SIGTERM over, and would end the run without saving
+        signals.handle_signals()  # Lightning has just taken over SIGTERM, and would end the run without saving
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: object,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        losses, done = as_classifier(pl_module).losses, trainer.fit_loop.epoch_loop.batch_idx + 1
-        self._losses += zip(range(trainer.global_step - len(losses) + 1, trainer.global_step + 1), losses, strict=True)
-        # at the epoch's last batch Lightning would resume behind the epoch's end: the save that follows is the one
-        ends = done == trainer.num_training_batches
-        stepped = done % trainer.accumulate_grad_batches == 0
-        due = stepped and self.every_steps is not None and trainer.global_step % self.every_steps == 0
-        # several processes ask each other, which takes its time, only where they save anyway
-        stop = stepped and (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
-        look = len(self._losses) >= _CHECK_EVERY and pl_module.device.type == "cpu"
-        if ends or due or stop or look:
+        due = self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps
+        # several processes must decide together, which takes its time: only when they save anyway
+        stop = (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
+        # to look at a loss on a GPU is to wait for it: there only before a state is kept
+        if due or stop or trainer.is_last_batch or pl_module.device.type == "cpu":
             self._check_finite(trainer, pl_module)
-        if (due or stop) and not ends:
+        # a checkpoint of an epoch's last batch would resume behind the epoch's end (Lightning 2.6)
+        if (due or stop) and not trainer.is_last_batch:
             self._save(trainer, stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check_finite(trainer, pl_module)
         self._save(trainer, self._asked_to_stop(trainer))
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
@@ -128,14 +114,11 @@ class SaveLast(Checkpoint):
             raise signals.Stopped(signals.received() or SIGTERM)
 
     def _check_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        steps, losses = zip(*self._losses, strict=True)
-        self._losses.clear()
-        bad = [step for step, finite in zip(steps, torch.stack(losses).isfinite().tolist(), strict=True) if not finite]
-        broken = not all(bool(weights.isfinite().all()) for weights in module.parameters())
-        if trainer.strategy.reduce_boolean_decision(bool(bad) or broken, all=False):
-            what = f"the loss is {losses[steps.index(bad[0])].item()}" if bad else "a weight is no finite number"
-            kept = f"is from step {self._saved_step}, before it" if self._saved_step else "was not reached yet"
+        losses = cast(DigitClassifier, module).train_metrics.loss  # their sum: one that is not finite remains in it
+        finite = bool(losses.isfinite()) and all(bool(weights.isfinite().all()) for weights in module.parameters())
+        if trainer.strategy.reduce_boolean_decision(not finite, all=False):
+            kept = f"is from step {self._saved_step}" if self._saved_step else "was not reached yet"
             raise RunError(
-                f"{what} at step {(bad or steps[-1:])[0]}: "
-                f"try a smaller optimizer.lr, or +trainer.gradient_clip_val=1; the last checkpoint {kept}"
+                f"the loss or a weight became NaN or infinite by step {trainer.global_step}: try a smaller "
+                f"optimizer.lr, or +trainer.gradient_clip_val=1; the last checkpoint {kept}"
             )

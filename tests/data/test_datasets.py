@@ -1,8 +1,7 @@
 import gzip
-import hashlib
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,124 +9,151 @@ import torchvision
 
 from mnist_cnn.data import datasets, download
 from mnist_cnn.data.datasets import fetch, hold_out, is_complete, read
-from mnist_cnn.data.download import Unreachable, checked_mirrors
+from mnist_cnn.data.download import Unreachable, md5
 from mnist_cnn.errors import InputError
 from tests.faults import site
 from tests.faults import sources as faults
 
+GOLDEN = [8, 19, 37, 42, 44, 56, 71, 90, 93, 95]  # of 100 labels, seed 0
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the sample as MNIST's four files, which torchvision lists. torchvision's mirror does not answer."""
+    folder = tmp_path_factory.mktemp("mirror") / "files"
+    with site.small_mnist(folder):
+        yield folder
+
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the sample in MNIST's four files; torchvision's list names these, and no mirror."""
-    with site.small_mnist(tmp_path / "mirror"):
-        yield tmp_path / "mirror"
-
-
-@pytest.fixture
-def served(mirror: Path) -> Iterator[site.Site]:
+def server(mirror: Path) -> Iterator[site.Site]:
     server = site.Site(mirror)
     yield server
     server.close()
 
 
-def test_qmnists_wider_labels_and_longer_test_file_are_read(
+def test_images_and_labels_are_those_of_the_mirror(mirror: Path, tmp_path: Path, sample: datasets.Dataset) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    name, *parts = read("mnist", tmp_path)
+    assert name == "mnist"
+    for part, expected in zip(parts, (sample.train, sample.test), strict=True):
+        assert torch.equal(part.images, expected.images)
+        assert torch.equal(part.labels, expected.labels)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_torchvision_reads_the_same_images_without_a_network(train: bool, mirror: Path, tmp_path: Path) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    ours = read("mnist", tmp_path)
+    theirs = torchvision.datasets.MNIST(tmp_path, train=train, download=True)
+    assert torch.equal(theirs.data, (ours.train if train else ours.test).images[:, 0])
+    assert torch.equal(theirs.targets, (ours.train if train else ours.test).labels)
+
+
+def test_files_that_are_there_are_not_downloaded_again(tmp_path: Path, server: site.Site) -> None:
+    for _ in range(2):
+        fetch("mnist", tmp_path, [server.url("good")])
+    assert server.asked == [("good", name) for name in site.FILES]
+    assert {file.name for file in (tmp_path / "MNIST" / "raw").iterdir()} <= {*site.FILES, ".lock"}
+
+
+def test_given_mirrors_are_asked_before_torchvisions(
+    mirror: Path, tmp_path: Path, server: site.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url("good")])
+    fetch("mnist", tmp_path / "given", [mirror.as_uri()])
+    assert server.asked == []
+    fetch("mnist", tmp_path / "torchvision's")
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("damage", [None, *faults.DAMAGES.values()])
+def test_a_missing_or_damaged_file_is_not_read(damage: object, mirror: Path, tmp_path: Path) -> None:
+    fetch("mnist", tmp_path, [mirror.as_uri()])
+    assert is_complete("mnist", tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    content = file.read_bytes()
+    file.unlink()
+    if callable(damage):
+        file.write_bytes(damage(content))
+    assert not is_complete("mnist", tmp_path)
+    with pytest.raises(InputError, match=f"data.dir={tmp_path} does not hold all files of mnist"):
+        read("mnist", tmp_path)
+
+
+def test_qmnists_wide_labels_and_longer_test_file_are_read(
     tmp_path: Path, sample: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = torch.stack([sample.test.labels] + [torch.zeros(1000, dtype=torch.int64)] * 7, dim=1)
-    wide = bytes([0, 0, 12, 2]) + (1000).to_bytes(4, "big") + (8).to_bytes(4, "big")
-    files = {"images": site.idx(sample.test.images[:, 0]), "labels": wide + labels.numpy().astype(">i4").tobytes()}
+    def save(name: str, content: bytes) -> tuple[str, str]:
+        (tmp_path / name).write_bytes(gzip.compress(content, 1))
+        return f"http://127.0.0.1:9/{name}", md5((tmp_path / name).read_bytes())
+
     resources = {}
-    for part in ("train", "test"):
-        for kind, content in files.items():
-            (tmp_path / f"{part}-{kind}.gz").write_bytes(gzip.compress(content))
-            md5 = hashlib.md5((tmp_path / f"{part}-{kind}.gz").read_bytes()).hexdigest()
-            resources.setdefault(part, []).append((f"http://127.0.0.1:9/{part}-{kind}.gz", md5))
-    monkeypatch.setattr(datasets, "_family", lambda _: SimpleNamespace(mirrors=["unused"], resources=resources))
+    for part, (images, labels) in {"train": sample.train, "test": sample.test}.items():
+        wide = torch.stack([labels] + [torch.full_like(labels, 2**20)] * 7, dim=1)
+        header = struct.pack(">BBBBii", 0, 0, 12, 2, len(labels), 8)
+        resources[part] = [
+            save(f"{part}-images.gz", site.to_idx(images[:, 0])),
+            save(f"{part}-labels.gz", header + wide.numpy().astype(">i4").tobytes()),
+        ]
+    monkeypatch.setattr(torchvision.datasets.QMNIST, "resources", resources)
     monkeypatch.setitem(datasets.TEST_IMAGES, "qmnist", 900)
     fetch("qmnist", tmp_path, [tmp_path.as_uri()])
     qmnist = read("qmnist", tmp_path)
-    assert torch.equal(qmnist.train.labels, sample.test.labels)
+    assert torch.equal(qmnist.train.labels, sample.train.labels)
     assert torch.equal(qmnist.test.images, sample.test.images[:900])
     assert torch.equal(qmnist.test.labels, sample.test.labels[:900])
 
 
-def test_files_come_from_a_folder_and_read_as_torchvision_reads_them(
-    mirror: Path, tmp_path: Path, sample: datasets.Dataset
-) -> None:
+@pytest.mark.parametrize("name", datasets.FAMILY)
+def test_every_data_set_has_four_files_with_md5_and_mirrors(name: str) -> None:
+    assert datasets.TEST_IMAGES[name] == 10_000
+    archives = datasets._archives(name, Path("data"))
+    kinds = [("images" in archive.file.name, "train" in archive.file.name) for archive in archives]
+    assert kinds == [(True, True), (False, True), (True, False), (False, False)]
+    for archive in archives:
+        assert archive.file.parent == Path("data") / datasets.FAMILY[name] / "raw"
+        assert len(archive.digest) == 32
+        assert archive.mirrors
+        assert all(mirror.startswith("http") for mirror in archive.mirrors)
+
+
+def test_qmnist_comes_from_its_own_mirror() -> None:
+    mirrors = datasets._archives("qmnist", Path("data"))[0].mirrors
+    assert mirrors == ["https://raw.githubusercontent.com/facebookresearch/qmnist/master"]
+
+
+def test_a_failed_download_leaves_no_new_folders(tmp_path: Path, mirror: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there" / "new" / "data", tmp_path / "there"):
+        with pytest.raises(Unreachable, match="train-images-idx3-ubyte.gz: .*refused"):
+            fetch("mnist", folder)
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_failed_download_keeps_the_files_that_are_there(tmp_path: Path, mirror: Path) -> None:
     fetch("mnist", tmp_path, [mirror.as_uri()])
-    ours, theirs = read("mnist", tmp_path), torchvision.datasets.MNIST(tmp_path, train=False)
-    assert torch.equal(ours.train.images, sample.train.images)
-    assert torch.equal(ours.test.images[:, 0], theirs.data)
-    assert torch.equal(ours.test.labels, theirs.targets)
+    (tmp_path / "MNIST" / "raw" / site.FILES[3]).unlink()
+    with pytest.raises(Unreachable, match=site.FILES[3]):
+        fetch("mnist", tmp_path)
+    assert all((tmp_path / "MNIST" / "raw" / name).exists() for name in site.FILES[:3])
 
 
-def test_files_come_over_http_and_once(tmp_path: Path, served: site.Site) -> None:
-    fetch("mnist", tmp_path, [served.url("good")])
-    fetch("mnist", tmp_path, [served.url("good")])
-    assert served.asked == site.FILES
+def test_a_folder_that_cannot_be_written_is_named(mirror: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for folder in (tmp_path / "file", tmp_path / ("long" * 100)):
+        assert not is_complete("mnist", folder)
+        with pytest.raises(InputError, match=f"data.dir={folder} cannot be written: .*: give another folder"):
+            fetch("mnist", folder, [mirror.as_uri()])
 
 
-@pytest.mark.parametrize("way", site.BAD_WAYS)
-def test_a_mirror_that_fails_is_named_with_its_reason(
-    way: str, tmp_path: Path, served: site.Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
-    with pytest.raises(Unreachable, match=f"train-images-idx3-ubyte.gz could not be fetched: {served.url(way)}.*: "):
-        fetch("mnist", tmp_path / "data", [served.url(way)])
-
-
-def test_every_fault_of_a_server_or_a_folder_is_refused_or_healed(
+def test_every_fault_of_a_mirror_or_a_folder_is_refused_or_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     cases = list(faults.cases(tmp_path))
-    assert len(cases) > 40
+    assert len(cases) == 41
     assert not [case for case in cases if case.wrong]
-
-
-def test_a_damaged_extracted_file_needs_no_source(mirror: Path, tmp_path: Path) -> None:
-    fetch("mnist", tmp_path, [mirror.as_uri()])
-    (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"")
-    fetch("mnist", tmp_path)
-    assert is_complete("mnist", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "mirrors", ["ftp://127.0.0.1/", "mnist", ["/data/mnist"], ["http://[x/"], ["http://ü/"], None, [1]]
-)
-def test_mirrors_must_be_urls_of_a_known_kind(mirrors: object) -> None:
-    with pytest.raises(InputError, match="give http, https or file URLs"):
-        checked_mirrors(mirrors)
-
-
-def test_one_mirror_may_stand_alone() -> None:
-    assert checked_mirrors("file:///data/") == checked_mirrors(["file:///data/"]) == ["file:///data/"]
-
-
-def test_what_cannot_be_fetched_leaves_no_folders(tmp_path: Path, mirror: Path) -> None:
-    with pytest.raises(Unreachable):
-        fetch("mnist", tmp_path / "new" / "data", ["http://127.0.0.1:9/"])
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_said(mirror: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    for folder in (tmp_path / "file", tmp_path / ("long" * 100)):
-        assert not is_complete("mnist", folder)
-        with pytest.raises(InputError, match=r"data\.dir=.* cannot be written"):
-            fetch("mnist", folder, [mirror.as_uri()])
-
-
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "qmnist"])
-def test_every_data_set_has_four_files_with_their_md5(name: str) -> None:
-    archives = datasets._archives(name)
-    assert [("images" in archive.name, "train" in archive.name) for archive in archives] == [
-        (True, True),
-        (False, True),
-        (True, False),
-        (False, False),
-    ]
-    assert all(len(archive.digest) == 32 and archive.mirrors for archive in archives)
 
 
 def test_the_sample_has_4000_and_1000_real_images_of_all_digits(sample: datasets.Dataset) -> None:
@@ -136,6 +162,12 @@ def test_the_sample_has_4000_and_1000_real_images_of_all_digits(sample: datasets
     assert sample.test.labels.bincount().tolist() == [100] * 10
     together = torch.cat([sample.train.images, sample.test.images]).flatten(1)
     assert len(together.unique(dim=0)) == 5000  # none is in both
+
+
+def test_the_sample_has_each_digit_beside_its_label(sample: datasets.Dataset) -> None:
+    train, test = (part.images.flatten(1).float() for part in (sample.train, sample.test))
+    nearest = sample.train.labels[torch.cdist(test, train).argmin(dim=1)]
+    assert (nearest == sample.test.labels).float().mean() > 0.9
 
 
 @pytest.mark.full
@@ -149,4 +181,11 @@ def test_hold_out_takes_each_class_by_its_share() -> None:
     kept, held = hold_out(labels, 10, seed=0)
     assert labels[held].bincount().tolist() == [6, 3, 1]
     assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(100))
+    assert torch.equal(held, held.sort().values)
     assert len(hold_out(labels, 0, seed=0)[1]) == 0
+
+
+def test_hold_out_draws_at_random_by_the_seed_and_always_the_same() -> None:
+    labels = torch.arange(10).repeat(10)
+    assert hold_out(labels, 10, seed=0)[1].tolist() == GOLDEN
+    assert hold_out(labels, 10, seed=1)[1].tolist() != GOLDEN

@@ -1,102 +1,30 @@
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from mnist_cnn.data import datasets
 from mnist_cnn.data.download import Unreachable
-from mnist_cnn.data.module import BatchOrder, MNISTDataModule
+from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
+from mnist_cnn.settings import compose
 
 
-def epoch(order: BatchOrder, number: int) -> list[torch.Tensor]:
-    order.set_epoch(number)
-    return list(order)
-
-
-def ready(**options: object) -> MNISTDataModule:
+def ready(**options: Any) -> MNISTDataModule:
     data = MNISTDataModule(name="sample", **options)
     data.prepare_data()
     data.setup()
     return data
 
 
-def test_mnist_in_batches_of_64_is_938_steps_and_the_last_has_32() -> None:
-    batches = list(BatchOrder(60_000, 64, seed=0))
-    assert len(batches) == len(BatchOrder(60_000, 64, seed=0)) == 938
-    assert len(batches[-1]) == 32
-
-
-def test_every_image_comes_once_an_epoch() -> None:
-    assert torch.equal(torch.cat(list(BatchOrder(1000, 64, seed=3))).sort().values, torch.arange(1000))
-
-
-def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    flat = {(seed, number): torch.cat(epoch(BatchOrder(100, 8, seed), number)) for seed in (0, 1) for number in (0, 1)}
-    again = BatchOrder(100, 8, seed=1)
-    epoch(again, 0)
-    assert torch.equal(torch.cat(epoch(again, 1)), flat[1, 1])
-    assert len({tuple(order.tolist()) for order in flat.values()}) == 4  # seed 0's second epoch is not seed 1's first
-
-
-def test_evaluation_keeps_the_order_of_the_data() -> None:
-    assert torch.equal(torch.cat(list(BatchOrder(10, 4))), torch.arange(10))
-
-
-def test_an_epoch_goes_on_where_the_state_stands() -> None:
-    whole = epoch(BatchOrder(100, 8, seed=5), 2)
-    cut = BatchOrder(100, 8, seed=5)
-    cut.set_epoch(2)
-    batches = iter(cut)
-    for _ in range(4):
-        next(batches)
-    resumed = BatchOrder(100, 8, seed=5)
-    resumed.load_state_dict(cut.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(epoch(resumed, 2), whole[4:], strict=True))
-    assert len(epoch(resumed, 2)) == len(whole)  # only the resumed epoch is short
-    assert len(epoch(resumed, 3)) == len(whole)
-
-
-def test_a_state_at_the_end_of_an_epoch_leads_to_the_next_from_its_beginning() -> None:
-    order = BatchOrder(100, 8, seed=5)
-    epoch(order, 0)
-    resumed = BatchOrder(100, 8, seed=5)
-    resumed.load_state_dict(order.state_dict())
-    assert len(epoch(resumed, 1)) == 13
-
-
-def test_batches_that_come_at_once_are_those_that_come_one_by_one_wherever_the_epoch_goes_on() -> None:
-    whole = epoch(BatchOrder(100, 8, seed=5), 2)
-    order = BatchOrder(100, 8, seed=5, at_once=4)
-    order.set_epoch(2)
-    batches = iter(order)
-    assert torch.equal(next(batches), torch.cat(whole[:4]))
-    assert order.state_dict() == {"epoch": 2, "batch": 4}
-    order.load_state_dict({"epoch": 2, "batch": 3})
-    assert [len(part) for part in order] == [32, 32, 12]
-    assert order.batch == len(order) == len(whole)
-
-
-def test_a_loader_lists_the_batches_that_come_at_once() -> None:
-    data = ready(batch_size=600)
-    one_by_one = list(data.train_dataloader())
-    data.steps_per_execution = 5
-    lists = list(data.train_dataloader())
-    assert [len(each) for each in lists] == [5, 2]
-    assert len(data.train_dataloader()) == 7
-    for ours, theirs in zip([batch for each in lists for batch in each], one_by_one, strict=True):
-        assert all(torch.equal(part, other) for part, other in zip(ours, theirs, strict=True))
-
-
-def test_processes_share_an_epoch_equally() -> None:
-    shares = [list(BatchOrder(101, 8, seed=0, rank=rank, world=4)) for rank in range(4)]
-    assert len({len(share) for share in shares}) == 1
-    assert set(torch.cat([torch.cat(share) for share in shares]).tolist()) == set(range(101))
-
-
-def test_processes_share_an_evaluation_without_repeating_an_image() -> None:
-    shares = torch.cat([torch.cat(list(BatchOrder(101, 8, rank=rank, world=4))) for rank in range(4)])
-    assert torch.equal(shares.sort().values, torch.arange(101))
+def test_the_defaults_are_those_of_conf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MNIST_CNN_DATA", raising=False)
+    options = compose().to_dict()
+    for name, parameter in signature(MNISTDataModule).parameters.items():
+        assert (options["data"] | {"seed": options["seed"], "mirrors": ()})[name] == parameter.default
 
 
 def test_batches_are_bytes_with_integer_labels() -> None:
@@ -105,7 +33,7 @@ def test_batches_are_bytes_with_integer_labels() -> None:
     assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (32,))
 
 
-def test_the_validation_split_is_stratified_fixed_and_apart(sample: datasets.Dataset) -> None:
+def test_the_validation_split_is_stratified_and_fixed_by_the_seed(sample: datasets.Dataset) -> None:
     data, again, other = ready(val_size=500), ready(val_size=500), ready(val_size=500, seed=1)
     assert data.val.labels.bincount().tolist() == [50] * 10
     assert len(data.train.labels) == 3500
@@ -121,54 +49,123 @@ def test_without_validation_there_is_no_loader_and_all_images_train() -> None:
     assert len(data.train.labels) == 4000
 
 
+def test_training_images_come_in_the_order_of_the_seed(sample: datasets.Dataset) -> None:
+    order = torch.randperm(4000, generator=torch.Generator().manual_seed(3 * 2**20))
+    batches = list(ready(seed=3, batch_size=1000).train_dataloader())
+    assert torch.equal(torch.cat([labels for _, labels in batches]), sample.train.labels[order])
+    assert torch.equal(torch.cat([images for images, _ in batches]), sample.train.images[order])
+
+
+def test_evaluation_images_come_in_the_order_of_the_data(sample: datasets.Dataset) -> None:
+    data = ready(val_size=600)
+    for loader in (data.test_dataloader(), data.predict_dataloader()):
+        assert torch.equal(torch.cat([images for images, _ in loader]), sample.test.images)
+    (val,) = data.val_dataloader()
+    assert torch.equal(torch.cat([labels for _, labels in val]), data.val.labels)
+
+
+def test_each_process_of_a_trainer_takes_its_share(sample: datasets.Dataset) -> None:
+    shares = []
+    for rank in range(3):
+        data = ready(batch_size=1000)
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3, strategy=strategy)  # type: ignore[assignment]
+        assert len(torch.cat([labels for _, labels in data.train_dataloader()])) == 1334
+        shares.append(torch.cat([images for images, _ in data.test_dataloader()]))
+        strategy.root_device = torch.device("meta")
+        assert data.test_dataloader().dataset[0][0].device.type == "meta"  # the images are where the trainer computes
+    assert [len(share) for share in shares] == [334, 333, 333]
+    assert torch.equal(shares[1], sample.test.images[1::3])
+
+
+def test_data_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ready()
+    before = data.train.images
+    monkeypatch.setattr(datasets, "sample", None)
+    data.prepare_data()
+    data.setup("test")
+    assert data.train.images is before
+
+
+def test_the_data_set_is_named_in_the_checkpoint() -> None:
+    assert MNISTDataModule().state_dict() == {}
+    assert ready().state_dict() == {"dataset": "mnist-sample"}
+
+
+def test_mirrors_are_one_url_or_several() -> None:
+    assert MNISTDataModule(mirrors="file:///m").mirrors == MNISTDataModule(mirrors=["file:///m"]).mirrors
+    assert MNISTDataModule(mirrors=("a", "b")).mirrors == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "data.batch_size=0 .* whole number from 1 to 60000"),
-        ({"val_size": 60_000}, "data.val_size=60000 .* from 0 to 59999"),
-        ({"name": "minst"}, "did you mean mnist"),
-        ({"fallback": "no"}, "data.fallback=no .* sample, error"),
+        ({"name": "minst"}, r"^name=minst is not known: .* \(did you mean mnist\?\)"),
+        ({"fallback": "no"}, "^fallback=no is not known: give one of sample, error"),
     ],
 )
-def test_values_that_cannot_be_used_are_refused_before_any_data(options: dict[str, object], message: str) -> None:
+def test_unknown_names_are_refused_before_any_data_is_read(options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MNISTDataModule("/nowhere", **options)
+        MNISTDataModule("/nowhere", **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(*_: object) -> None:
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """The arguments of every attempt to download, none of which succeeds."""
+    calls: list[tuple[object, ...]] = []
+
+    def fetch(*arguments: object) -> None:
+        calls.append(arguments)
         raise Unreachable("no network")
 
     monkeypatch.setattr(datasets, "fetch", fetch)
+    return calls
 
 
-@pytest.mark.usefixtures("unreachable")
-def test_where_mnist_cannot_be_reached_the_sample_stands_in_loudly(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_sample_stands_in_for_mnist_with_a_warning(
+    tmp_path: Path, fetched: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = MNISTDataModule(tmp_path)
+    data = MNISTDataModule(tmp_path, mirrors="file:///m")
     data.prepare_data()
     data.setup()
-    assert data.dataset is not None
-    assert data.dataset.name == "mnist-sample"
+    assert fetched == [("mnist", tmp_path, ["file:///m"])]
     assert data.state_dict() == {"dataset": "mnist-sample"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "no network" in caplog.text
     assert "TRAINING ON A SAMPLE" in caplog.text
 
 
-@pytest.mark.usefixtures("unreachable")
+@pytest.mark.usefixtures("fetched")
 @pytest.mark.parametrize("options", [{"fallback": "error"}, {"name": "fashion_mnist"}])
-def test_the_sample_stands_in_for_mnist_alone_and_only_if_allowed(tmp_path: Path, options: dict[str, str]) -> None:
+def test_the_sample_stands_in_for_mnist_only_and_only_if_allowed(tmp_path: Path, options: dict[str, Any]) -> None:
+    data = MNISTDataModule(tmp_path, **options)
     with pytest.raises(InputError, match="no network"):
-        MNISTDataModule(tmp_path, **options).prepare_data()
-
-
-@pytest.mark.usefixtures("unreachable")
-def test_a_validation_split_larger_than_the_sample_is_refused(tmp_path: Path) -> None:
-    data = MNISTDataModule(tmp_path, val_size=5000)
-    data.prepare_data()
-    with pytest.raises(InputError, match="mnist-sample has 4,000 training images"):
+        data.prepare_data()
+    with pytest.raises(InputError, match=f"data.dir={tmp_path} does not hold {options.get('name', 'mnist')}"):
         data.setup()
+
+
+def test_the_sample_is_not_downloaded(fetched: list[Any]) -> None:
+    ready()
+    assert fetched == []
+
+
+def test_complete_files_are_not_downloaded_again(
+    tmp_path: Path, fetched: list[Any], sample: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "is_complete", lambda *where: where == ("kmnist", tmp_path))
+    monkeypatch.setattr(datasets, "read", lambda *where: sample._replace(name=where[0]))
+    data = MNISTDataModule(tmp_path, name="kmnist")
+    data.prepare_data()
+    data.setup()
+    assert (data.state_dict(), fetched) == ({"dataset": "kmnist"}, [])
+
+
+@pytest.mark.parametrize("val_size", [4000, 5000, -1])
+def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(val_size: int) -> None:
+    message = f"data.val_size={val_size} leaves nothing to train on: mnist-sample has 4,000 training images"
+    with pytest.raises(InputError, match=message):
+        ready(val_size=val_size)
 
 
 @pytest.mark.full
@@ -180,8 +177,3 @@ def test_mnist_has_its_60000_and_10000_images(mnist_dir: Path) -> None:
     assert data.dataset.train.labels.bincount().tolist()[:3] == [5923, 6742, 5958]  # LeCun's training set
     assert data.dataset.test.labels.bincount().tolist()[:3] == [980, 1135, 1032]
     assert data.val.labels.bincount().tolist() == [494, 562, 496, 511, 487, 452, 493, 522, 488, 495]
-
-
-def test_the_order_on_another_device_is_the_same() -> None:
-    assert BatchOrder(100, 8, seed=1).indices().tolist() == torch.cat(list(BatchOrder(100, 8, seed=1))).tolist()
-    assert {batch.device.type for batch in BatchOrder(100, 8, seed=1, device="meta")} == {"meta"}

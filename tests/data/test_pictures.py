@@ -7,53 +7,54 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
-from mnist_cnn import load_classifier
+from mnist_cnn.data import pictures
 from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.data.pictures import as_batch, scale
-from mnist_cnn.errors import InputError
-from tests.conftest import Trained
 
 
-def page(digit: torch.Tensor, side: int = 140, paper: int = 235, ink: int = 200) -> NDArray[np.uint8]:
-    """A digit drawn dark on light, 200x260, off centre."""
+def draw(digit: torch.Tensor, side: int = 140, paper: int = 235, ink: int = 200) -> NDArray[np.uint8]:
+    """Draw a digit dark on light, 200x260, off centre."""
     drawn = np.asarray(Image.fromarray(digit.numpy()).resize((side, side), Image.Resampling.BICUBIC)).astype(float)
     sheet = np.full((260, 200), float(paper))
     sheet[100 : 100 + side, 15 : 15 + side] -= drawn / 255 * ink
     return sheet.clip(0, 255).astype(np.uint8)
 
 
-def test_mnists_own_form_passes_byte_for_byte(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
-    for digit in sample.test.images[:, 0]:
+def test_mnists_own_form_does_not_change_by_a_byte(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+    for digit in sample.test.images[::10, 0]:
         assert torch.equal(read(Image.fromarray(digit.numpy())), digit)
 
 
+def test_a_digit_of_19_pixels_has_mnists_form_too(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+    digit = sample.test.images[0, 0].clone()
+    digit[digit.any(dim=1).nonzero()[0]] = 0  # its first row of ink
+    assert digit.any(dim=1).sum() == 19
+    assert torch.equal(read(Image.fromarray(digit.numpy())), digit)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_mnists_own_form_passes_in_colour_too(mode: str, sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+def test_mnists_own_form_does_not_change_in_colour(
+    mode: str, sample: Dataset, read: Callable[..., torch.Tensor]
+) -> None:
     digit = sample.test.images[0, 0]
     assert torch.equal(read(Image.fromarray(digit.numpy()).convert(mode)), digit)
 
 
-def test_drawn_dark_on_light_the_digits_are_recognised(
-    sample: Dataset, trained: Trained, read: Callable[..., torch.Tensor]
-) -> None:
-    classifier, images = load_classifier(trained.path), sample.test.images[::5]
-    drawn = torch.stack([read(Image.fromarray(page(image[0])), "page.jpg", quality=80) for image in images])
-    agreement = (classifier.predict(drawn).digits == classifier.predict(images).digits).float().mean()
-    assert agreement >= 0.96  # 200 images
+def test_digits_drawn_dark_on_light_are_recognised(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+    def nearest_labels(images: torch.Tensor) -> torch.Tensor:
+        distances = torch.cdist(images.flatten(1).float(), sample.train.images.flatten(1).float())
+        return sample.train.labels[distances.argmin(dim=1)]
+
+    digits = sample.test.images[::10, 0]
+    drawn = torch.stack([read(Image.fromarray(draw(digit)), "page.jpg", quality=80) for digit in digits])
+    agreement = (nearest_labels(drawn) == nearest_labels(digits)).float().mean()
+    assert agreement >= 0.96  # 100 images
 
 
-def two_tone(sheet: NDArray[np.uint8]) -> Image.Image:
-    """Strokes alone, the paper transparent."""
+def dark_strokes(sheet: NDArray[np.uint8]) -> Image.Image:
+    """Dark strokes alone; the paper is transparent."""
     rgba = np.zeros((*sheet.shape, 4), dtype=np.uint8)
     rgba[..., 3] = ImageOps.invert(Image.fromarray(sheet))
     return Image.fromarray(rgba)
-
-
-def rotated(sheet: NDArray[np.uint8]) -> tuple[Image.Image, Image.Exif]:
-    image = Image.fromarray(sheet).transpose(Image.Transpose.ROTATE_90)
-    exif = image.getexif()
-    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise
-    return image, exif
 
 
 def lit_from_one_side(sheet: NDArray[np.uint8]) -> Image.Image:
@@ -88,7 +89,7 @@ def on_a_table(sheet: NDArray[np.uint8]) -> Image.Image:
 
 def with_a_dark_edge(sheet: NDArray[np.uint8]) -> Image.Image:
     scan = sheet.copy()
-    scan[:, :8] = scan[-8:] = 20
+    scan[:, :8] = 60
     return Image.fromarray(scan)
 
 
@@ -102,13 +103,13 @@ VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
     "palette": lambda sheet: Image.fromarray(sheet).convert("P"),
     "black and white": lambda sheet: Image.fromarray(sheet).convert("1", dither=Image.Dither.NONE),
     "16 bit": lambda sheet: Image.fromarray(sheet.astype(np.uint16) * 257),
-    "transparent, dark strokes": two_tone,
+    "transparent, dark strokes": dark_strokes,
     "transparent, light strokes": lambda sheet: Image.merge(
         "RGBA", [Image.new("L", sheet.shape[::-1], 255)] * 3 + [ImageOps.invert(Image.fromarray(sheet))]
     ),
     "transparent corners": with_round_corners,
     "transparent margin": on_a_transparent_margin,
-    "large": lambda sheet: Image.fromarray(sheet).resize((2000, 2600)),
+    "large": lambda sheet: Image.fromarray(sheet).resize((1000, 1300)),
     "faint": lambda sheet: Image.fromarray((180 + sheet / 6).astype(np.uint8)),
     "lit from one side": lit_from_one_side,
     "with specks": with_specks,
@@ -119,62 +120,76 @@ VARIANTS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_however_a_digit_is_drawn_it_becomes_the_same(
+def test_a_digit_becomes_the_same_however_it_is_drawn(
     variant: str, sample: Dataset, read: Callable[..., torch.Tensor]
 ) -> None:
-    for digit in sample.test.images[::100, 0]:
-        sheet = page(digit, paper=255, ink=255)
+    for digit in sample.test.images[::200, 0]:
+        sheet = draw(digit, paper=255, ink=255)
         plain, other = read(Image.fromarray(sheet)), read(VARIANTS[variant](sheet))
         assert distance(plain, other) < 12
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean difference of grey levels, a shift by one pixel allowed, which rounding may cause."""
+    """Return the mean difference of grey levels; rounding may shift the digit by one pixel."""
     shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     return min((a.float() - b.float().roll(shift, (0, 1))).abs().mean().item() for shift in shifts)
 
 
-def test_different_digits_are_further_apart_than_that(sample: Dataset) -> None:
+def test_different_digits_are_further_apart(sample: Dataset) -> None:
     digits = sample.test.images[::100, 0]
     assert min(distance(a, b) for i, a in enumerate(digits) for b in digits[:i]) > 20
 
 
-def test_a_turned_photo_is_set_upright(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
-    sheet = page(sample.test.images[500, 0])
-    image, exif = rotated(sheet)
-    assert torch.equal(read(image, exif=exif), read(Image.fromarray(sheet)))
+def test_a_rotated_photo_is_turned_upright(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+    upright = Image.fromarray(draw(sample.test.images[500, 0]))
+    photo = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = photo.getexif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise
+    assert torch.equal(read(photo, exif=exif), read(upright))
+
+
+@pytest.mark.parametrize("name", ["digit.png", "digit.webp", "digit.tiff", "digit.gif"])
+def test_every_lossless_format_gives_the_same(name: str, sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
+    image = Image.fromarray(draw(sample.test.images[300, 0]))
+    options = {"lossless": True} if name.endswith("webp") else {}
+    assert torch.equal(read(image, name, **options), read(image))
+
+
+@pytest.mark.parametrize("greatest", [1, 255, 65_535])
+def test_floats_may_be_fractions_or_8_or_16_bits(
+    greatest: int, sample: Dataset, read: Callable[..., torch.Tensor]
+) -> None:
+    digit = sample.test.images[300, 0].numpy()
+    assert np.array_equal(read(Image.fromarray(np.float32(digit / 255 * greatest)), "digit.tiff"), digit)
+
+
+def test_a_filled_box_without_ink_inside_is_read_as_a_box(read: Callable[..., torch.Tensor]) -> None:
+    image = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(image).rectangle((30, 30, 169, 169), fill=0)
+    box = torch.zeros(28, 28, dtype=torch.uint8)
+    box[4:24, 4:24] = 255
+    assert torch.equal(read(image), box)
+
+
+def test_strokes_along_a_side_stay_if_there_are_no_others() -> None:
+    ink = np.zeros((40, 40), dtype=np.float32)
+    ink[:2] = 1  # the edge of a table
+    ink[5:38, :3] = ink[18:22, 3:30] = 1  # a T that lies along the left side
+    assert pictures._crop_to_strokes(ink).shape == (33, 30)
+
+
+def test_pixels_that_touch_by_a_corner_are_one_stroke() -> None:
+    ink = np.zeros((40, 40), dtype=np.float32)
+    ink[5:15, 5:15] = np.ones((10, 10))
+    for place in range(15, 30):
+        ink[place, place] = 1
+    assert pictures._crop_to_strokes(ink).shape == (25, 25)
 
 
 def test_the_result_has_mnists_form(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
     for digit in sample.test.images[::50, 0]:
-        result = read(Image.fromarray(page(digit))).numpy()
+        result = read(Image.fromarray(draw(digit))).numpy()
         rows, columns = ndimage.find_objects((result > 0).astype(int))[0]
         assert max(rows.stop - rows.start, columns.stop - columns.start) in (19, 20)
         assert np.abs(np.subtract(ndimage.center_of_mass(result), 14)).max() < 0.6
         assert result.max() == 255
-
-
-def test_bytes_become_fractions_and_fractions_stay() -> None:
-    images = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(scale(images), torch.from_numpy(np.arange(256, dtype=np.float32) / 255))
-    assert torch.equal(scale(scale(images)), scale(images))
-    assert images.dtype == torch.uint8
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((28, 28), dtype=np.int64), "int64 cannot be used: give uint8"),
-        (np.full((28, 28), 255.0), "divide by 255"),
-        (np.full((28, 28), np.nan), "must lie in 0 to 1"),
-        (np.zeros((2, 28, 28, 1), dtype=np.uint8), r"give images\[\.\.\., 0\]"),
-        (np.array(["a.png"]), "holds no images"),
-        (np.zeros((28, 27), dtype=np.uint8), r"shape \(28, 27\)"),
-        (np.zeros((2, 28, 28, 2), dtype=np.uint8), r"give \(28, 28\), \(n, 28, 28\)"),
-        (np.zeros((2, 3, 28, 28), dtype=np.uint8), r"shape \(2, 3, 28, 28\)"),
-        (np.zeros((), dtype=np.uint8), r"shape \(\)"),
-    ],
-)
-def test_arrays_that_are_no_images_are_said(images: NDArray[np.generic], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        as_batch(images)

@@ -11,7 +11,8 @@ from pathlib import Path
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import compose, train
+from mnist_cnn.settings import compose
+from mnist_cnn.train import train
 from tests.faults import Case
 from tests.faults.runs import KEYS, difference, finish, start, uncut, wait_until
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are made to hurt."""
+"""Checkpoint files that strangers could make: none may run code, take gigabytes, or be read past its end."""
 
 import io
 import os
@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from mnist_cnn.runs.archive import sealed
+from mnist_cnn.runs.archive import seal
 
 
-class Calls:
-    """Pickles as a call, which whoever unpickles it carelessly makes."""
+class Call:
+    """Pickles as a call of a function, which a careless reader makes."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -26,97 +26,107 @@ class Calls:
         return self.call
 
 
-def saved(content: Any, zipped: bool = True) -> bytes:
-    """Return the file that torch.save makes, sealed: a stranger can seal too."""
+def torch_file(content: Any, as_zip: bool = True) -> bytes:
+    """Return the file that torch.save writes, sealed: a stranger can seal too."""
     buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-    return sealed(buffer.getvalue()) if zipped else buffer.getvalue()
+    torch.save(content, buffer, _use_new_zipfile_serialization=as_zip)
+    return seal(buffer.getvalue()) if as_zip else buffer.getvalue()
 
 
 def records(archive: bytes) -> dict[str, bytes]:
-    """Return a zip archive's records by name."""
+    """Return the records of a zip archive by name."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         return {entry.filename: file.read(entry) for entry in file.infolist()}
 
 
-def zipped(content: Mapping[str, bytes] | list[tuple[str, bytes]]) -> bytes:
-    """Return a sealed zip archive of records; a list may hold a name twice."""
+def zip_file(content: Mapping[str, bytes] | list[tuple[str, bytes]]) -> bytes:
+    """Return a sealed zip archive of records; a list may have a name twice."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(buffer, "w") as archive:  # of names held twice
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(buffer, "w") as archive:  # of names given twice
         for name, record in content.items() if isinstance(content, Mapping) else content:
             archive.writestr(name, record)
-    return sealed(buffer.getvalue())
+    return seal(buffer.getvalue())
 
 
 def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield files by what they try. Those that run code make the folder `proof`."""
+    """Yield files, named by what they try, made from the good file. Those that run code create the folder `proof`."""
     checkpoint = torch.load(io.BytesIO(good), weights_only=True)
-    parts = records(good)
-    name = next(name for name in parts if name.endswith("data.pkl"))
 
-    def among_the_weights(value: Any) -> Any:
-        return checkpoint | {"state_dict": checkpoint["state_dict"] | {"evil": value}}
+    def among_the_weights(value: Any) -> bytes:
+        return torch_file(checkpoint | {"state_dict": checkpoint["state_dict"] | {"net.evil": value}})
 
-    def pickled(content: bytes) -> bytes:
-        return zipped({**parts, name: content})
+    def as_the_network(**model: Any) -> bytes:
+        return torch_file(checkpoint | {"hyper_parameters": {"model": model}})
 
-    shell = Calls(os.system, f"mkdir {proof}")
-    makes = f"__import__('os').mkdir({str(proof)!r})"
-    evil_pickle = records(saved(among_the_weights(shell)))["archive/data.pkl"]
-    yield "os.system among the weights", saved(among_the_weights(shell))
-    yield "builtins.eval", saved(among_the_weights(Calls(eval, makes)))
-    yield "builtins.exec, nested", saved(checkpoint | {"callbacks": {"a": [{"b": (Calls(exec, makes),)}]}})
-    yield "builtins.getattr", saved(among_the_weights(Calls(getattr, "text", "upper")))
-    yield "a network of its own", saved(checkpoint | {"hyper_parameters": {"model": torch.nn.Linear(2, 2)}})
+    shell, python = Call(os.system, f"mkdir {proof}"), f"__import__('os').mkdir({str(proof)!r})"
+    itself: list[Any] = []
+    itself.append(itself)
+    yield "os.system among the weights", among_the_weights(shell)
+    yield "builtins.eval", among_the_weights(Call(eval, python))
+    yield "builtins.exec, nested", torch_file(checkpoint | {"callbacks": {"a": [{"b": (Call(exec, python),)}]}})
+    yield "builtins.getattr", among_the_weights(Call(getattr, "text", "upper"))
+    yield "bytearray(20 GB)", among_the_weights(Call(bytearray, 20 * 2**30))
+    yield "an empty storage of 20 GB", among_the_weights(Call(torch.UntypedStorage, 20 * 2**30))
+    yield "a sparse tensor", among_the_weights(torch.ones(2, 2).to_sparse())
     yield (
-        "_target_ in the hyper-parameters",
-        saved(checkpoint | {"hyper_parameters": {"model": {"name": "conv", "_target_": "os.system"}}}),
+        "a torch.nn.Module for a network",
+        torch_file(checkpoint | {"hyper_parameters": {"model": torch.nn.Linear(2, 2)}}),
     )
-    yield (
-        "a hyper-parameter more",
-        saved(
-            checkpoint
-            | {"hyper_parameters": {**checkpoint["hyper_parameters"], "optimizer": {"_target_": "os.system"}}}
-        ),
-    )
-    yield "a torch file before zip", saved(among_the_weights(shell), zipped=False)
+    yield "a network named os.system", as_the_network(name="os.system")
+    yield "a network named by a list within itself", as_the_network(name=itself)
+    yield "_target_ in the hyper-parameters", as_the_network(name="conv", _target_="os.system")
+    more = {**checkpoint["hyper_parameters"], "optimizer": {"_target_": "os.system"}}
+    yield "a hyper-parameter more", torch_file(checkpoint | {"hyper_parameters": more})
+    yield "a weight of 10^12 numbers in 4 bytes", among_the_weights(torch.ones(1).expand(10**6, 10**6))
+    infinite = {name: value / 0 for name, value in checkpoint["state_dict"].items()}
+    yield "weights that are not finite", torch_file(checkpoint | {"state_dict": infinite})
+    yield "a torch file from before zip", torch_file(checkpoint | {"evil": shell}, as_zip=False)
     yield "a tar archive", _tar(pickle.dumps(shell, protocol=2))
     yield "a bare pickle", pickle.dumps(shell, protocol=2)
-    yield "a pickle of protocol 4", pickled(pickle.dumps(shell, protocol=4))
-    yield "a second pickle of the same name", zipped([*parts.items(), (name, evil_pickle)])
-    yield "a first pickle of the same name", zipped([(name, evil_pickle), *parts.items()])
-    yield "a second pickle in capitals", zipped([*parts.items(), (name.upper(), evil_pickle)])
-    yield "bytearray(20 GB)", saved(among_the_weights(Calls(bytearray, 20 * 2**30)))
-    yield "a compressed tensor of 4 GB", _bomb(parts, name)
-    yield "room for 2 billion parts", pickled(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
-    yield "lists that share lists", pickled(_shared_lists(40))
-    yield "100,000 times a list of 100,000", pickled(_wide_lists(100_000))
-    yield "a list within itself", pickled(b"\x80\x02]q\x00h\x00a.")
-    yield "a name of 100,000 lists within lists", pickled(_deep_name(100_000))
-    yield "a pickle of 9 MB", pickled(b"\x80\x02" + b"N0" * 4_500_000 + b"N.")
-    yield "a tensor of 10^12 numbers in 4 bytes", saved(among_the_weights(torch.ones(1).expand(10**6, 10**6)))
-    yield "a sparse tensor", saved(among_the_weights(torch.ones(2, 2).to_sparse()))
-    yield "a tensor that claims others' bytes", pickled(_claiming_more(parts[name]))
-    yield "a text of 4 GB", pickled(b"\x80\x02X\xff\xff\xff\xff.")
+    yield from _zips(records(good), records(among_the_weights(shell))["archive/data.pkl"])
+    yield from _pickles(records(good), pickle.dumps(shell, protocol=4))
+
+
+def _zips(good: Mapping[str, bytes], evil: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield archives that two readers could read differently, or that are larger than they look."""
+    name = "archive/data.pkl"
+    yield "a second pickle of the same name", zip_file([*good.items(), (name, evil)])
+    yield "a first pickle of the same name", zip_file([(name, evil), *good.items()])
+    yield "a second pickle in a second folder", zip_file({**good, "other/data.pkl": evil})
+    yield "a second pickle in capitals", zip_file({**good, name.upper(): evil})  # nobody reads it
     yield (
-        "weights that are not finite",
-        saved(
-            checkpoint | {"state_dict": {key: value * float("nan") for key, value in checkpoint["state_dict"].items()}}
-        ),
+        "a tensor without its record",
+        zip_file({name: record for name, record in good.items() if "/data/" not in name}),
     )
+    yield "a tensor with half its record", zip_file({**good, "archive/data/0": good["archive/data/0"][::2]})
+    yield "a compressed tensor of 64 MB", _bomb(good[name])
 
 
-def _crafted(pickled: Callable[[bytes], bytes]) -> Iterator[tuple[str, bytes]]:
+def _pickles(good: Mapping[str, bytes], evil: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield pickles that torch.save does not write."""
-    name, keys = b"ccollections\nOrderedDict\n", b"X\x08\0\0\0_storage"
-    shared = b"(Nt\x71\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(60))
-    long_text = b"X" + struct.pack("<I", 10**6) + b"s" * 10**6 + b"q\x00"
-    yield "a key of tuples that share tuples", pickled(b"\x80\x02}" + shared + b"Ns.")
-    yield "a text of 1 MB, 300,000 times", pickled(b"\x80\x02](" + long_text + b"h\x00" * 300_000 + b"e.")
-    yield "a class that is changed", pickled(b"\x80\x02" + name + b"N}X\x04\0\0\0keysX\x01\0\0\0xs\x86b.")
-    yield "attributes that are functions", pickled(b"\x80\x02" + name + b")R}X\x03\0\0\0get" + name + b"sb.")
-    yield "a class for a value", pickled(b"\x80\x02}X\x03\0\0\0get" + name + b"s.")
-    yield "a tensor's key that is a list", pickled(b"\x80\x02(" + keys + b"ctorch\nFloatStorage\n]X\0\0\0\0K\x01tQ.")
+    name = "archive/data.pkl"
+    more, less = _claim(good[name], 2**31 - 1), _claim(good[name], 1)
+    ordered, storage = b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"
+    head = b"(X\7\0\0\0storage" + storage + b"X\1\0\0\0000X\3\0\0\0cpuJ"
+    true = head + struct.pack("<i", len(good["archive/data/0"]) // 4)
+    false = b"\x80\x02" + head + struct.pack("<i", 2**31 - 1) + b"tq\0"
+    for kind, content in {
+        "protocol 4": evil,
+        "a tensor that claims others' bytes": more,
+        "a tensor that leaves bytes": less,
+        "a storage whose key is a list": b"\x80\x02(X\7\0\0\0storage" + storage + b"]X\0\0\0\0K\1tQ.",
+        "a storage that is a number": b"\x80\x02K\1Q.",
+        "a storage named by the memo": false + true + b"th\0Q.",
+        "a storage named by the memo, after five constants": false + true + b"h\0Q.",
+        "an attribute of a class": b"\x80\x02ccollections\nCounter\nN}X\4\0\0\0evilK\1s\x86b.",
+        "a class in place of the checkpoint": b"\x80\x02" + ordered + b".",
+        "functions in place of attributes": b"\x80\x02" + ordered + b")R}X\3\0\0\0get" + ordered + b"sb.",
+        "100,000 lists within lists": _deep_name(100_000),
+        "9 MB": b"\x80\x02" + b"N0" * 4_500_000 + b"N.",
+        "text of 4 GB": b"\x80\x02X\xff\xff\xff\xff.",
+        "room for 2 billion values": b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".",
+    }.items():
+        yield f"a pickle: {kind}", zip_file({**good, name: content})
 
 
 def _tar(content: bytes) -> bytes:
@@ -129,26 +139,13 @@ def _tar(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _bomb(parts: Mapping[str, bytes], name: str) -> bytes:
+def _bomb(content: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr(name, parts[name])
-        with archive.open(name.replace("data.pkl", "data/0"), "w", force_zip64=True) as entry:
-            for _ in range(2**6):
-                entry.write(bytes(2**26))
-    return sealed(buffer.getvalue())
-
-
-def _shared_lists(levels: int) -> bytes:
-    content = b"\x80\x02]q\x00"
-    for level in range(1, levels):
-        content += b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 2
-    return content + b"."
-
-
-def _wide_lists(width: int) -> bytes:
-    inner = b"]q\x00(" + b"N" * width + b"e"
-    return b"\x80\x02](" + inner + b"h\x00" * width + b"e."
+        archive.writestr("archive/data.pkl", content)
+        with archive.open("archive/data/0", "w", force_zip64=True) as entry:
+            entry.write(bytes(2**26))
+    return seal(buffer.getvalue())
 
 
 def _deep_name(depth: int) -> bytes:
@@ -160,7 +157,8 @@ def _deep_name(depth: int) -> bytes:
     return b"\x80\x02}" + text("state_dict") + b"}s" + text("hyper_parameters") + model + b"s."
 
 
-def _claiming_more(content: bytes) -> bytes:
-    place = content.index(b"cpuq")  # ..., location, memo, number of items
-    place = content.index(b"M", place)
-    return content[:place] + b"J\xff\xff\xff\x7f" + content[place + 3 :]
+def _claim(content: bytes, items: int) -> bytes:
+    """Change how many items the first storage claims to have: BININT2 or BININT1 after its device."""
+    place = content.index(b"cpuq") + len("cpuq?")
+    size = {b"K": 2, b"M": 3}[content[place : place + 1]]
+    return content[:place] + b"J" + struct.pack("<i", items) + content[place + size :]

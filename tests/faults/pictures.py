@@ -1,4 +1,4 @@
-"""Pictures that are damaged, and pictures that are made to hurt."""
+"""Damaged pictures, and files made to exhaust time or memory."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.errors import InputError
 from tests.faults import Case
 
-_SEEDS = {  # format: how it is saved
+_SEEDS = {  # format: options of PIL's `save`
     "PNG": [{}, {"optimize": True}],
     "JPEG": [{"quality": 90}, {"progressive": True}],
     "GIF": [{}],
@@ -30,27 +30,27 @@ _SEEDS = {  # format: how it is saved
 
 
 def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Yield damaged pictures of a stroke, by their format."""
+    """Yield damaged pictures of a stroke, with their format."""
     chance = random.Random(seed)
-    seeds = [(kind, _saved(kind, options)) for kind, ways in _SEEDS.items() for options in ways]
+    seeds = [(kind, _encode(kind, options)) for kind, ways in _SEEDS.items() for options in ways]
     for number in range(count):
         kind, good = seeds[number % len(seeds)]
-        yield kind, _damaged(good, chance)
+        yield kind, _damage(good, chance)
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:
-    """Yield small files that are large pictures, and pictures of odd shapes, by what they are."""
+    """Yield small files that hold large pictures, and pictures of odd shapes, with a description."""
     yield "a PNG of 100,000 x 100,000", _png(100_000, 100_000, b"")
     yield "a PNG of 50 million pixels", _png(7_071, 7_071, None)
     yield "a PNG of 50 million coloured pixels of 16 bits", _png(7_071, 7_071, None, depth=16, colour=6)
     yield "a PNG with a text of 1 GB", _png(28, 28, None, text=2**30)
-    yield "30,000 x 1", _saved("PNG", {}, np.full((1, 30_000), 255, np.uint8))
-    yield "1 x 30,000", _saved("PNG", {}, np.full((30_000, 1), 255, np.uint8))
-    yield "30,000 x 1 with ink", _saved("PNG", {}, np.tile(np.uint8([255, 0, 255]), 10_000)[None])
-    yield "1 x 1", _saved("PNG", {}, np.zeros((1, 1), np.uint8))
-    yield "a TIFF that leads to itself", _endless_tiff()
+    yield "30,000 x 1", _encode("PNG", {}, np.full((1, 30_000), 255, np.uint8))
+    yield "1 x 30,000", _encode("PNG", {}, np.full((30_000, 1), 255, np.uint8))
+    yield "30,000 x 1 with ink", _encode("PNG", {}, np.tile(np.uint8([255, 0, 255]), 10_000)[None])
+    yield "1 x 1", _encode("PNG", {}, np.zeros((1, 1), np.uint8))
+    yield "a TIFF whose directory points to itself", _endless_tiff()
     yield "a PPM of comments", b"P1 7000 7000\n" + b"#\n" * 400_000
-    yield "a program that draws", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
+    yield "an EPS program in an endless loop", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
 
 
 def _page() -> np.ndarray:
@@ -59,13 +59,13 @@ def _page() -> np.ndarray:
     return page
 
 
-def _saved(kind: str, options: dict[str, object], pixels: np.ndarray | None = None) -> bytes:
+def _encode(kind: str, options: dict[str, object], pixels: np.ndarray | None = None) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(_page() if pixels is None else pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def _damaged(good: bytes, chance: random.Random) -> bytes:
+def _damage(good: bytes, chance: random.Random) -> bytes:
     damaged = bytearray(good)
     for _ in range(chance.choice([1, 1, 2, 8, 64])):
         place = chance.randrange(len(damaged))
@@ -87,7 +87,7 @@ def _damaged(good: bytes, chance: random.Random) -> bytes:
 
 
 def _png(width: int, height: int, rows: bytes | None, depth: int = 8, colour: int = 0, text: int = 0) -> bytes:
-    """Write a PNG whose pixels are all 0: of 50 million, 50,000 bytes. Without `rows` they are all there."""
+    """Return a PNG whose pixels are all 0: 50 million take 50,000 bytes. `rows` replaces its pixel data."""
     channels = {0: 1, 6: 4}[colour]
     packer = zlib.compressobj(9)
     packed = b""
@@ -109,7 +109,7 @@ def _png(width: int, height: int, rows: bytes | None, depth: int = 8, colour: in
 
 
 def _endless_tiff() -> bytes:
-    good = bytearray(_saved("TIFF", {}))
+    good = bytearray(_encode("TIFF", {}))
     first = struct.unpack("<I", good[4:8])[0]
     entries = struct.unpack("<H", good[first : first + 2])[0]
     good[first + 2 + 12 * entries : first + 6 + 12 * entries] = struct.pack("<I", first)
@@ -117,7 +117,7 @@ def _endless_tiff() -> bytes:
 
 
 def cases(work: Path, count: int) -> Iterator[Case]:
-    """Read bombs, and damaged pictures: each within 2 s and 1 GiB, as an image or as a line. A crash ends a worker."""
+    """Read bombs and damaged pictures: each gives an image or one line, within 2 s and 1 GiB. A crash ends a worker."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         damaged = ((f"damaged {kind}", content) for kind, content in mutations(count))
         yield from pool.map(_case, itertools.chain(bombs(), damaged), itertools.repeat(work), chunksize=20)
@@ -132,8 +132,8 @@ def _case(picture: tuple[str, bytes], work: Path) -> Case:
         image = read_picture(file)
         wrong = "" if image.shape == (28, 28) and image.dtype == torch.uint8 else f"became {image.shape}"
     except InputError as error:
-        wrong = "" if "\n" not in str(error) else f"said {error}"
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        wrong = "" if "\n" not in str(error) else f"several lines: {error}"
+    except Exception as error:  # noqa: BLE001 - any other exception is a bug
         wrong = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - begin
     grown = _memory("VmHWM") - before
@@ -143,10 +143,10 @@ def _case(picture: tuple[str, bytes], work: Path) -> Case:
 
 
 def _memory(kind: str) -> int:
-    """Return this process's memory, or its peak since it was last asked for the other, in MiB; 0 where Linux is not."""
+    """Return this process's memory (VmRSS), or its peak since the last call for VmRSS (VmHWM), in MiB. 0 off Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return 0
     lines = Path("/proc/self/status").read_text().splitlines()
     if kind == "VmRSS":
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     return next(int(line.split()[1]) // 2**10 for line in lines if line.startswith(kind))

@@ -152,8 +152,8 @@ def _how_it_stopped(folder: Path, status: int, said: str, kind: signal.Signals, 
         return f"said {said[-300:]}"
     if Run(folder).last.exists():
         read_checkpoint(Run(folder).last)
-        if not twice and "to go on: python -m mnist_cnn.train" not in said:
-            return f"did not say how to go on: {said[-300:]}"
+        if not twice and "to resume: python -m mnist_cnn.train" not in said:
+            return f"did not print how to resume: {said[-300:]}"
     return ""
 
 

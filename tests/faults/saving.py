@@ -6,7 +6,8 @@ from statistics import median, quantiles
 from typing import Any
 
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import compose, train
+from mnist_cnn.settings import compose
+from mnist_cnn.train import train
 from mnist_cnn.training.saving import SaveLast
 
 

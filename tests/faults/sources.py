@@ -1,4 +1,4 @@
-"""Servers that misbehave, and folders whose files are not what they should be."""
+"""Mirrors that misbehave, and data folders with damaged files."""
 
 import gzip
 import multiprocessing
@@ -17,45 +17,40 @@ from mnist_cnn.data import datasets
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.errors import InputError
 from tests.faults import Case
-from tests.faults.site import BAD_URLS, BAD_WAYS, FILES, Site, flipped, small_mnist
+from tests.faults.site import BAD_URLS, BAD_WAYS, FILES, Site, flip_bit, small_mnist
 
-FORK = multiprocessing.get_context("fork")  # processes that know of `small_mnist`
+FORK = multiprocessing.get_context("fork")  # these processes inherit the patch of `small_mnist`
+TEMPORARY = ".train-images-idx3-ubyte.gz.4194305.tmp"
 
-DAMAGES: Mapping[str, tuple[str, Callable[[bytes], bytes | None]]] = {  # file, and what becomes of it
-    "archive truncated": ("train-images-idx3-ubyte.gz", lambda content: content[:1000]),
-    "archive of another MD5": (
-        "train-images-idx3-ubyte.gz",
-        lambda content: gzip.compress(gzip.decompress(content), 1),
-    ),
-    "archive gone": ("train-images-idx3-ubyte.gz", lambda content: None),
-    "extracted file truncated": ("train-images-idx3-ubyte", lambda content: content[:1000]),
-    "extracted file with a bit flipped": ("train-images-idx3-ubyte", flipped),
-    "extracted file empty": ("t10k-labels-idx1-ubyte", lambda content: b""),
-    "extracted file gone": ("train-labels-idx1-ubyte", lambda content: None),
-    "a temporary file left behind": (".train-images-idx3-ubyte.gz.4194305.tmp", lambda content: b"half"),
+DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {  # of the file that holds the training images
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "a bit flipped": flip_bit,
+    "another MD5": lambda content: gzip.compress(gzip.decompress(content), 2),
 }
 
 
 def cases(work: Path) -> Iterator[Case]:
-    """Make each fault, see that it is refused in a line or healed, and that the images are the right ones."""
+    """Make each fault. Check that it is refused in one line or repaired, and that the right images arrive."""
     with small_mnist(work / "mirror"):
         site = Site(work / "mirror")
+        good = site.url("good")
         try:
             for fault, url in {**{way: site.url(way) for way in BAD_WAYS}, **BAD_URLS}.items():
-                yield _case(f"{fault}: refused", lambda url=url: _is_refused(work, [url]))
-                yield _case(f"{fault}: the next is asked", lambda url=url: _is_healed(work, [url, site.url("good")]))
+                yield _case(f"{fault}: refused", lambda url=url: _check_refused(work, [url]))
+                yield _case(f"{fault}: the next is asked", lambda url=url: _check_fetched(work, [url, good]))
             for fault in DAMAGES:
-                yield _case(fault, lambda fault=fault: _is_mended(work, fault, site.url("good")))
-            yield _case("4 processes at once", lambda: _are_one_download(work, site))
-            yield _case("lock of a process that was killed", lambda: _is_free(work, site.url("good")))
-            yield _case("a folder that may not be written", lambda: _is_said(work, site.url("good")))
+                yield _case(f"a file {fault}", lambda fault=fault: _check_repaired(work, DAMAGES[fault], good))
+            yield _case("4 processes at once", lambda: _check_one_download(work, site))
+            yield _case("lock of a killed process", lambda: _check_lock_is_free(work, good))
+            yield _case("a folder without write permission", lambda: _check_permission_denied(work, good))
         finally:
             site.close()
 
 
-def _case(fault: str, wrong: Callable[[], str]) -> Case:
+def _case(fault: str, check: Callable[[], str]) -> Case:
     begin = time.monotonic()
-    return Case("data", fault, wrong(), time.monotonic() - begin, limit=60)
+    return Case("data", fault, check(), time.monotonic() - begin, limit=60)
 
 
 @contextmanager
@@ -65,37 +60,34 @@ def _data_folder(work: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_refused(work: Path, urls: list[str]) -> str:
+def _check_refused(work: Path, urls: list[str]) -> str:
     with _data_folder(work) as folder:
         try:
             datasets.fetch("mnist", folder, urls)
         except Unreachable as error:
             return "" if not folder.exists() and "\n" not in str(error) else "left something behind"
-        return "was taken"
+        return "was accepted"
 
 
-def _is_healed(work: Path, urls: list[str]) -> str:
+def _check_fetched(work: Path, urls: list[str]) -> str:
     with _data_folder(work) as folder:
         datasets.fetch("mnist", folder, urls)
-        return _differs(folder, work / "mirror")
+        return _difference(folder, work / "mirror")
 
 
-def _is_mended(work: Path, fault: str, url: str) -> str:
-    name, damage = DAMAGES[fault]
+def _check_repaired(work: Path, damage: Callable[[bytes], bytes], url: str) -> str:
     with _data_folder(work) as folder:
         datasets.fetch("mnist", folder, [url])
-        file = folder / "MNIST" / "raw" / name
-        content = damage(file.read_bytes() if file.exists() else b"")
-        file.unlink(missing_ok=True)
-        if content is not None:
-            file.write_bytes(content)
-        if not name.startswith(".") and datasets.is_complete("mnist", folder):
+        raw = folder / "MNIST" / "raw"
+        (raw / FILES[0]).write_bytes(damage((raw / FILES[0]).read_bytes()))
+        (raw / TEMPORARY).write_bytes(b"half")
+        if datasets.is_complete("mnist", folder):
             return "was not noticed"
         datasets.fetch("mnist", folder, [url])
-        return _differs(folder, work / "mirror")
+        return _difference(folder, work / "mirror")
 
 
-def _are_one_download(work: Path, site: Site) -> str:
+def _check_one_download(work: Path, site: Site) -> str:
     site.asked.clear()
     with _data_folder(work) as folder:
         processes = [FORK.Process(target=datasets.fetch, args=("mnist", folder, [site.url("good")])) for _ in range(4)]
@@ -103,9 +95,9 @@ def _are_one_download(work: Path, site: Site) -> str:
             process.start()
         for process in processes:
             process.join(60)
-        if site.asked != FILES or any(process.exitcode != 0 for process in processes):
+        if [name for _, name in site.asked] != FILES or any(process.exitcode != 0 for process in processes):
             return f"asked for {site.asked}"
-        return _differs(folder, work / "mirror")
+        return _difference(folder, work / "mirror")
 
 
 def _hold_lock(folder: Path, held: Event) -> None:
@@ -114,7 +106,7 @@ def _hold_lock(folder: Path, held: Event) -> None:
         time.sleep(120)
 
 
-def _is_free(work: Path, url: str) -> str:
+def _check_lock_is_free(work: Path, url: str) -> str:
     with _data_folder(work) as folder:
         raw = folder / "MNIST" / "raw"
         raw.mkdir(parents=True)
@@ -125,36 +117,34 @@ def _is_free(work: Path, url: str) -> str:
         holder.kill()
         holder.join()
         datasets.fetch("mnist", folder, [url])
-        return _differs(folder, work / "mirror")
+        return _difference(folder, work / "mirror")
 
 
-def _is_said(work: Path, url: str) -> str:
+def _check_permission_denied(work: Path, url: str) -> str:
     with _data_folder(work) as folder:
         folder.mkdir(mode=0o555)
-        said = FORK.Queue()
-        process = FORK.Process(target=_fetch_as_nobody, args=(folder, url, said))
+        answers = FORK.Queue()
+        process = FORK.Process(target=_fetch_as_nobody, args=(folder, url, answers))
         process.start()
-        answer = said.get(timeout=60)
+        answer = answers.get(timeout=60)
         process.join()
         return "" if "cannot be written: Permission denied" in answer else answer
 
 
-def _fetch_as_nobody(folder: Path, url: str, said: "Queue[str]") -> None:
-    if os.getuid() == 0:  # who may write everywhere
+def _fetch_as_nobody(folder: Path, url: str, answers: "Queue[str]") -> None:
+    if os.getuid() == 0:  # root may write everywhere
         os.setuid(65534)
     try:
         datasets.fetch("mnist", folder, [url])
-        said.put("was written")
+        answers.put("was written")
     except InputError as error:
-        said.put(str(error))
+        answers.put(str(error))
 
 
-def _differs(folder: Path, mirror: Path) -> str:
+def _difference(folder: Path, mirror: Path) -> str:
+    """Describe how the data folder differs from the mirror's files; nothing if it does not."""
     raw = folder / "MNIST" / "raw"
-    for name in FILES:
-        if (raw / name).read_bytes() != (mirror / name).read_bytes():
-            return f"{name} is another"
-        if (raw / Path(name).stem).read_bytes() != gzip.decompress((mirror / name).read_bytes()):
-            return f"{Path(name).stem} is another"
-    others = {entry.name for entry in raw.iterdir()} - {*FILES, *(Path(name).stem for name in FILES), ".lock"}
-    return f"left {others}" if others else ""
+    if others := {entry.name for entry in raw.iterdir()} - {*FILES, ".lock"}:
+        return f"left {others}"
+    different = [name for name in FILES if (raw / name).read_bytes() != (mirror / name).read_bytes()]
+    return f"{different} differ" if different else ""

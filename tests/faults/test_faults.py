@@ -12,15 +12,15 @@ def went_well(cases: Iterable[Case], at_least: int) -> bool:
     return len(cases) >= at_least
 
 
-def test_a_killed_run_ends_as_if_uncut(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.kills(tmp_path, 2), at_least=2)
 
 
-def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_ends_as_if_uncut(tmp_path: Path) -> None:
+def test_a_stopped_run_saves_prints_how_to_resume_and_resumes_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.signals(tmp_path, 2), at_least=2)
 
 
-def test_a_run_whose_disk_is_full_at_any_write_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_run_whose_disk_was_full_at_any_write_resumes_bit_identically(tmp_path: Path) -> None:
     assert went_well(disks.full_disks(tmp_path, every=3), at_least=3)
 
 

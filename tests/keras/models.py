@@ -1,19 +1,20 @@
-"""Keras models of the notebook's kind and of others, built in Keras, and their files, copied with other contents."""
+"""Keras models like the notebook's and unlike it, built in Keras, and their files with parts replaced."""
 
+import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
-import pytest
 import torch
 from keras import layers
 
-from mnist_cnn.errors import InputError
-from mnist_cnn.keras.__main__ import import_keras
-from tests.conftest import one_line
+from mnist_cnn.keras import reader
+from mnist_cnn.keras.files import KerasFile, Layer
 
 NOTEBOOK = ("conv", "pool", "conv", "pool", "conv", "flatten", "dense")
 CHANNELS = (5, 7, 11)
@@ -25,10 +26,9 @@ def build(
     head: str | None = "softmax",
     functional: bool = True,
     names: bool = False,
-    shape: tuple[int, ...] = (28, 28, 1),
     **convolution: Any,
 ) -> keras.Model:
-    """A model of the notebook's kind, with filters 5, 7, 11 or what `convolution` says."""
+    """A model like the notebook's, with 5, 7 and 11 filters; `names` are in descending order."""
     filters = iter(CHANNELS)
     options = {"kernel_size": 3, "activation": "relu", "padding": padding, **convolution}
     makers: dict[str, Callable[..., layers.Layer]] = {
@@ -42,37 +42,35 @@ def build(
         for i, part in enumerate(parts or NOTEBOOK)
     ]
     if not functional:
-        return keras.Sequential([keras.Input(shape), *chain])
-    inputs = x = keras.Input(shape)
+        return keras.Sequential([keras.Input((28, 28, 1)), *chain])
+    inputs = x = keras.Input((28, 28, 1))
     for layer in chain:
         x = layer(x)
     return keras.Model(inputs, x)
 
 
 def random_weights(model: keras.Model) -> keras.Model:
-    """Biases too: a model fresh from Keras would not show one that was lost."""
+    """Random biases, too: Keras starts them at zero, where a lost bias would not show."""
     generator = np.random.default_rng(0)
     model.set_weights([generator.normal(0, 0.1, weights.shape) for weights in model.get_weights()])
     return model
+
+
+def describe(model: keras.Model) -> KerasFile:
+    """What reading the model's file gives, without a file."""
+    listed = [Layer(*layer) for layer in reader.list_layers(json.loads(model.to_json()))]
+    weights = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    return KerasFile(listed, weights, {"float32"})
 
 
 def probabilities(model: keras.Model, images: torch.Tensor) -> np.ndarray:
     return model.predict(images.numpy().reshape(-1, 28, 28, 1) / np.float32(255), verbose=0)
 
 
-def refuse(file: Path, message: str) -> None:
-    with pytest.raises(InputError, match=message) as refused:
-        import_keras(file, file.parent / "a.ckpt")
-    assert str(refused.value).startswith(str(file))
-    one_line(f"error: {refused.value}\n")
-    assert not (file.parent / "a.ckpt").exists()
-
-
-def rezip(digits: Path, out: Path, **members: bytes | None) -> None:
-    """Copy a .keras with other members: config_json=..., weights=...; None leaves one out."""
-    names = {"config_json": "config.json", "weights": "model.weights.h5"}
-    with zipfile.ZipFile(digits) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            content = {names[key]: value for key, value in members.items()}.get(name, old.read(name))
-            if content is not None:
-                new.writestr(name, content)
+def edit_weights(digits: Path, edit: Callable[[h5py.File], Any]) -> bytes:
+    """The .weights.h5 inside a .keras file, edited."""
+    with zipfile.ZipFile(digits) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content, "r+") as file:
+        edit(file)
+    return content.getvalue()

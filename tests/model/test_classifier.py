@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.model.classifier import StageMetrics, plain
+from mnist_cnn.model.classifier import StageMetrics, to_floats
 
 
 def test_a_batch_of_bytes_or_of_fractions_gives_the_same_logits(sample: Dataset) -> None:
@@ -29,7 +29,7 @@ def test_predict_takes_one_image_or_many(sample: Dataset, shape: tuple[int, ...]
     assert torch.equal(prediction.digits, prediction.probabilities.argmax(1))
 
 
-def test_predict_is_the_same_in_parts_and_leaves_the_mode_alone(sample: Dataset) -> None:
+def test_predict_gives_the_same_in_parts_and_restores_training_mode(sample: Dataset) -> None:
     classifier = DigitClassifier().train()
     many = torch.cat([sample.test.images] * 2)
     prediction = classifier.predict(many)
@@ -51,7 +51,7 @@ def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) 
     )
 
 
-def test_metrics_weigh_batches_by_their_images() -> None:
+def test_metrics_weight_batches_by_their_images() -> None:
     metrics, logits, labels = StageMetrics(), torch.randn(10, 10), torch.randint(10, (10,))
     for part in (slice(0, 8), slice(8, 10)):
         metrics.update(F.cross_entropy(logits[part], labels[part]), logits[part], labels[part])
@@ -76,18 +76,18 @@ def test_the_default_optimizer_is_keras_rmsprop() -> None:
     assert type(DigitClassifier().configure_optimizers()).__name__ == "KerasRMSprop"
 
 
-def test_plain_numbers_are_the_shortest_of_their_float32() -> None:
-    assert plain({"acc": torch.tensor(0.98), "loss": np.float32(0.1)}) == {"acc": 0.98, "loss": 0.1}
+def test_floats_are_the_shortest_decimals_of_their_float32() -> None:
+    assert to_floats({"acc": torch.tensor(0.98), "loss": np.float32(0.1)}) == {"acc": 0.98, "loss": 0.1}
 
 
 @pytest.mark.parametrize("stage", ["train", "val", "test"])
-def test_every_stage_counts_for_itself(stage: str, sample: Dataset) -> None:
+def test_every_stage_has_metrics_of_its_own(stage: str, sample: Dataset) -> None:
     classifier = DigitClassifier()
     batch: tuple[Tensor, Tensor] = (sample.test.images[:4], sample.test.labels[:4])
     step = {"train": classifier.training_step, "val": classifier.validation_step, "test": classifier.test_step}[stage]
     step(batch, 0)
     for other in {"train", "val", "test"}:
-        assert (classifier.metrics(other).images > 0) == (other == stage)
+        assert (getattr(classifier, f"{other}_metrics").images > 0) == (other == stage)
 
 
 class Trainer:
@@ -104,7 +104,8 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
     data.setup()
     data.trainer = Trainer("meta")  # type: ignore[assignment]  # where every look at a value raises
     classifier = DigitClassifier().to("meta")
-    optimizer, _ = classifier.build_optimizer()
+    optimizer = classifier.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer)
     for number, batch in enumerate(data.train_dataloader()):
         assert {part.device.type for part in batch} == {"meta"}
         optimizer.zero_grad()
@@ -115,13 +116,7 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
         classifier.values("train")["train/acc"].item()
 
 
-def test_convolutions_on_a_gpu_keep_float32() -> None:
-    torch.backends.cudnn.allow_tf32 = True
-    DigitClassifier().setup("fit")
-    assert not torch.backends.cudnn.allow_tf32
-
-
-def test_labels_are_smoothed_in_training_alone(sample: Dataset) -> None:
+def test_labels_are_smoothed_in_training_only(sample: Dataset) -> None:
     classifier = DigitClassifier(label_smoothing=0.2)
     batch = (sample.test.images[:50], sample.test.labels[:50])
     smoothed = classifier.training_step(batch, 0)
@@ -130,3 +125,20 @@ def test_labels_are_smoothed_in_training_alone(sample: Dataset) -> None:
     plain = -logs[torch.arange(50), batch[1]].mean()
     torch.testing.assert_close(classifier.values("test")["test/loss"], plain)
     torch.testing.assert_close(smoothed, 0.8 * plain - 0.2 * logs.mean())
+
+
+def test_predictions_are_computed_in_eval_mode(monkeypatch: pytest.MonkeyPatch, sample: Dataset) -> None:
+    classifier, modes = DigitClassifier().train(), []
+    monkeypatch.setattr(
+        classifier.net, "forward", lambda x: modes.append(classifier.net.training) or torch.zeros(len(x), 10)
+    )
+    classifier.predict(sample.test.images[:3])
+    assert modes == [False]
+
+
+def test_the_scheduler_advances_at_every_step() -> None:
+    classifier = DigitClassifier(scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1))
+    configured = classifier.configure_optimizers()
+    assert isinstance(configured, dict)
+    assert configured["lr_scheduler"]["interval"] == "step"
+    assert configured["lr_scheduler"]["scheduler"].optimizer is configured["optimizer"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
+from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler, rehearse
 
 STEPS = 20
 
@@ -97,11 +97,11 @@ def test_state_dict_resumes_exactly(optimizer: type[torch.optim.Optimizer], opti
             for name, value in (("lr", -1), ("rho", 1), ("momentum", -0.1), ("epsilon", 0))
         ),
         *((KerasAdam, {name: value}) for name, value in (("lr", float("nan")), ("weight_decay", -1), ("epsilon", 0))),
-        *((KerasAdam, {"betas": betas}) for betas in ([0.9], [0.9, 1.0], [0.9, 0.99, 0.999])),
+        (KerasAdam, {"betas": [0.9, 1.0]}),
     ],
 )
 def test_values_out_of_range_are_refused(optimizer: type[torch.optim.Optimizer], option: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="cannot be used"):
+    with pytest.raises(ValueError, match="invalid value"):
         optimizer([torch.nn.Parameter(torch.ones(1))], **option)
 
 
@@ -123,9 +123,11 @@ def test_a_group_of_parameters_may_have_settings_of_its_own() -> None:
         {"_target_": "torch.optim.Adamm"},
         {"_target_": "no.such.module.Adam"},
         {"_target_": "Adam"},
+        {"_target_": "os.getcwd"},
+        {"_target_": "torch.optim.lr_scheduler.StepLR"},
     ],
 )
-def test_an_optimizer_that_cannot_be_built_is_said(options: dict[str, object]) -> None:
+def test_an_optimizer_that_cannot_be_built_is_explained(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="optimizer="):
         build_optimizer(options, [torch.nn.Parameter(torch.ones(1))])
 
@@ -145,3 +147,32 @@ def test_null_in_a_scheduler_stands_for_all_steps() -> None:
 
 def test_no_scheduler_is_none() -> None:
     assert build_scheduler({}, torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), steps=8) is None
+
+
+COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": None}
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": 10}
+ADAM = {"_target_": "torch.optim.Adam", "lr": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler", "steps", "message"),
+    [
+        (ADAM | {"lr": -1}, {}, 1, "optimizer=torch.optim.Adam"),
+        ({"_target_": "torch.optim.LBFGS"}, {}, 1, "optimizer=torch.optim.LBFGS cannot be used here"),
+        (ADAM, COSINE | {"T_max": 0}, 2, "scheduler=torch.optim.lr_scheduler.CosineAnnealingLR cannot be used here"),
+        (ADAM, ONE_CYCLE, 12, "scheduler=torch.optim.lr_scheduler.OneCycleLR cannot be used here"),
+    ],
+)
+def test_what_fails_at_a_later_step_fails_in_the_rehearsal(
+    optimizer: dict[str, Any], scheduler: dict[str, Any], steps: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        rehearse(optimizer, scheduler, steps)
+
+
+def test_a_rehearsal_changes_nothing() -> None:
+    before = torch.get_rng_state()
+    rehearse(ADAM, COSINE, 8)
+    rehearse(ADAM, ONE_CYCLE, 9)
+    rehearse(ADAM, {}, 10**9)
+    assert torch.equal(torch.get_rng_state(), before)

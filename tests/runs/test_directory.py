@@ -1,161 +1,162 @@
-import contextlib
 import json
-import logging
-import os
-import stat
 from pathlib import Path
 
 import pytest
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.runs.directory import LogFile, Run, checkpoint_file, config_hash, write_whole
+from mnist_cnn.files import write_atomically
+from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, run_of
 
 
-def test_file_and_folder_are_on_the_disk_before_the_write_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[bool] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
-    write_whole(tmp_path / "file", b"new")
-    assert synced == [False, True]
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left") as error:
-        write_whole(tmp_path / "file", b"new")
-    assert error.value.filename == str(tmp_path / "file")
+def test_the_files_of_a_run_have_their_names(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    paths = (run.last, run.best, run.metrics)
+    names = [str(path.relative_to(tmp_path)) for path in paths]
+    assert names == ["checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv"]
 
 
-def full(_: int) -> None:
-    raise OSError(28, "No space left on device")
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run, result = Run(tmp_path / "run"), {"status": "complete", "test/acc": 0.9923, "overrides": ["seed=1"]}
+    run.finish(result)
+    assert run.result() == json.loads((run.path / "result.json").read_text()) == result
+    assert (run.path / "result.json").read_text().endswith("}\n")
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    write_whole(file, b"old")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-CONFIG = {"seed": 0, "resume": "auto", "data": {"dir": "data", "batch_size": 64}, "model": {"channels": [1, 2]}}
-
-
-def test_the_hash_is_of_what_decides_the_result() -> None:
-    elsewhere = CONFIG | {"resume": "never", "data": {"batch_size": 64, "dir": "other"}}
-    assert config_hash(CONFIG) == config_hash(elsewhere)
-    for change in ({"seed": 1}, {"data": {"dir": "data", "batch_size": 32}}, {"model": {"channels": [2, 1]}}):
-        assert config_hash(CONFIG) != config_hash(CONFIG | change)
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", "3", "[" * 100_000, b"\xff\xfe\x00"])
+def test_a_damaged_result_is_no_result(content: str | bytes, tmp_path: Path) -> None:
+    assert Run(tmp_path).result() == {}
+    (tmp_path / "result.json").write_bytes(content.encode() if isinstance(content, str) else content)
+    assert Run(tmp_path).result() == {}
 
 
 def test_a_run_is_complete_for_its_own_configuration(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert not run.is_complete("abc")
-    run.open()
     run.finish({"status": "complete", "config_hash": "abc"})
     assert run.is_complete("abc")
     assert not run.is_complete("def")
-    run.open()  # begun again
+    run.finish({"status": "failed", "config_hash": "abc"})
     assert not run.is_complete("abc")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
-def test_a_result_that_is_none_is_no_result(content: str, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(content)
-    assert Run(tmp_path).result() == {}
+def test_resume_names_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = Run(tmp_path / "run"), Run(tmp_path / "other")
+    assert run.checkpoint_to_resume("auto") is None
+    write_atomically(run.last, b"")
+    write_atomically(other.best, b"")
+    assert run.checkpoint_to_resume("auto") == run.last
+    assert run.checkpoint_to_resume("never") is None
+    assert run.checkpoint_to_resume(str(other.best)) == other.best
+    with pytest.raises(InputError, match="there is no checkpoint .*other/checkpoints/last.ckpt"):
+        run.checkpoint_to_resume(str(other.path))
+    monkeypatch.chdir(tmp_path)
+    Path("latest").symlink_to("run")
+    assert other.checkpoint_to_resume("latest") == run.last.resolve()  # latest may soon point elsewhere
 
 
-def hydra_started(path: Path) -> Run:
-    path.mkdir(parents=True)
-    (path / "train.log").touch()
-    return Run(path)
-
-
-def test_an_empty_run_is_discarded_with_the_folders_under_outputs(tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    hydra_started(outputs / "2026-01-01" / "12-00-00").discard_if_empty(outputs)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs, mine = tmp_path / "outputs", tmp_path / "mine"
-    hydra_started(mine / "run").discard_if_empty(outputs)
-    assert list(tmp_path.iterdir()) == [mine]
-    monkeypatch.chdir(mine)
-    (mine / "train.log").touch()
-    Run(mine).discard_if_empty(outputs)
-    assert mine.is_dir()
-
-
-def test_a_run_with_anything_of_value_is_not_discarded(tmp_path: Path) -> None:
-    run = hydra_started(tmp_path / "run")
-    (run.path / "notes.txt").touch()
-    run.discard_if_empty()
-    assert (run.path / "train.log").exists()
-
-
-def test_a_run_begun_afresh_keeps_nothing_of_the_one_before(tmp_path: Path) -> None:
+def test_a_checkpoint_is_found_by_run_or_file(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    files = [run.last, run.last.with_name("best.ckpt"), run.metrics, run.path / "result.json"]
-    for file in files:
-        write_whole(file, b"{}")
-    run.open(resume_from=run.last)
-    assert [file.exists() for file in files] == [True, True, True, False]
-    run.open(resume_from=files[1])
-    assert [file.exists() for file in files] == [False, True, False, False]
-    run.open()
-    assert not any(file.exists() for file in files)
-
-
-def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    for name in ("a", "b"):
-        run = Run(outputs / "day" / name)
-        run.path.mkdir(parents=True)
-        run.link_latest(outputs)
-    Run(tmp_path / "elsewhere").link_latest(outputs)
-    assert (outputs / "latest").resolve() == outputs / "day" / "b"
-    assert not Path((outputs / "latest").readlink()).is_absolute()  # outputs may be moved
-    Run(outputs / "latest").link_latest(outputs)  # resumed by that name
-    assert {entry.name for entry in outputs.iterdir()} == {"day", "latest"}
-    assert (outputs / "latest").resolve() == outputs / "day" / "b"
-
-
-def test_a_checkpoint_is_found_by_run_or_file_or_named_as_missing(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    with pytest.raises(InputError, match="there is no checkpoint"):
+    with pytest.raises(InputError, match="there is no checkpoint .*: give a .ckpt file, or a run directory"):
         checkpoint_file(tmp_path)
-    write_whole(run.last, json.dumps({}).encode())
-    assert checkpoint_file(tmp_path) == checkpoint_file(run.last) == run.last
+    write_atomically(run.last, b"")
+    assert checkpoint_file(str(tmp_path)) == checkpoint_file(run.last) == run.last
+    assert run_of(run.last) == Run(tmp_path.resolve())
 
 
 def test_one_process_at_a_time_trains_in_a_directory(tmp_path: Path) -> None:
     run, other = Run(tmp_path / "run").locked(), Run(tmp_path / "run").locked()
-    with run, pytest.raises(InputError, match="run is in use by another process"):
+    with run, pytest.raises(InUse, match="run is in use by another process: give another hydra.run.dir"):
         other.__enter__()
     with Run(tmp_path / "run").locked():
         pass
 
 
-def test_what_a_dead_process_was_writing_is_swept_away(tmp_path: Path) -> None:
+def test_a_new_training_removes_what_could_pass_for_its_result(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.last.parent.mkdir()
-    for half in (run.last.parent / ".last.ckpt.7.tmp", tmp_path / ".result.json.7.tmp"):
-        half.write_bytes(b"half")
-    run.sweep()
-    assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == []
+    paths = [run.last, run.best, run.metrics, run.path / "result.json"]
+    for path in paths:
+        write_atomically(path, b"{}")
+    run.begin("", "", resume_from=run.last)
+    assert [path.exists() for path in paths] == [True, True, True, False]
+    run.begin("", "", resume_from=run.best)
+    assert [path.exists() for path in paths] == [False, True, False, False]
+    run.begin("", "")
+    assert not any(path.exists() for path in paths)
 
 
-def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.Logger("here")
-    handler = LogFile("/dev/full")
-    logger.addHandler(handler)
-    logger.error("one")
-    logger.error("two")
-    with contextlib.suppress(OSError):
-        handler.close()
-    assert capsys.readouterr().err == "warning: /dev/full cannot be written: No space left on device; going on\n"
+def test_a_training_writes_its_configuration_and_removes_temporary_files(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for file in (".result.json.7.tmp", ".hydra/.config.yaml.7.tmp", "checkpoints/.last.ckpt.7.tmp"):
+        write_atomically(tmp_path / file, b"half")
+    write_atomically(tmp_path / "notes.txt", b"mine")
+    run.begin("seed: 0\n", "- seed=0\n")
+    assert files(tmp_path) == {".hydra/config.yaml", ".hydra/overrides.yaml", "notes.txt"}
+    assert (tmp_path / ".hydra" / "config.yaml").read_text() == "seed: 0\n"
+    assert (tmp_path / ".hydra" / "overrides.yaml").read_text() == "- seed=0\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
+def started(path: Path, *names: str) -> Run:
+    path.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (path / name).touch()
+    return Run(path)
+
+
+@pytest.mark.parametrize("names", [(), ("train.log",), (".lock",), ("train.log", ".lock")])
+def test_an_unused_run_is_removed_with_its_empty_parents(names: tuple[str, ...], here: Path) -> None:
+    started(here / "outputs" / "2026-01-01" / "12-00-00", *names).remove_if_unused()
+    assert list(here.iterdir()) == []
+
+
+def test_the_current_folder_and_parents_in_use_stay(here: Path) -> None:
+    started(here, "train.log").remove_if_unused()
+    assert (here.is_dir(), list(here.iterdir())) == (True, [])
+    kept = started(here / "outputs" / "day" / "a", "result.json")
+    started(here / "outputs" / "day" / "b", ".lock").remove_if_unused()
+    assert list((here / "outputs" / "day").iterdir()) == [kept.path]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "result.json", "metrics.csv"])
+def test_a_run_with_other_files_is_not_removed(name: str, here: Path) -> None:
+    started(here / "run", "train.log", ".lock", name).remove_if_unused()
+    assert files(here / "run") == {"train.log", ".lock", name}
+
+
+def test_a_run_that_does_not_exist_need_not_be_removed(here: Path) -> None:
+    Run(here / "run").remove_if_unused()
+
+
+def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    for name in ("a", "b"):
+        started(outputs / "day" / name).link_latest(outputs)
+    Run(tmp_path / "elsewhere").link_latest(outputs)
+    assert (outputs / "latest").resolve() == outputs / "day" / "b"
+    assert not (outputs / "latest").readlink().is_absolute()  # outputs may be moved
+    Run(outputs / "latest").link_latest(outputs)  # resumed by that name
+    assert {entry.name for entry in outputs.iterdir()} == {"day", "latest"}
+    assert (outputs / "latest").resolve() == outputs / "day" / "b"
+
+
+def test_the_outputs_are_those_of_the_current_folder(here: Path) -> None:
+    started(here / "outputs" / "day" / "a").link_latest()
+    assert (here / "outputs" / "latest").resolve() == here / "outputs" / "day" / "a"
+
+
+def test_a_folder_named_latest_stays(tmp_path: Path) -> None:
+    started(tmp_path / "latest", "mine")
+    started(tmp_path / "day" / "a").link_latest(tmp_path)
+    assert files(tmp_path) == {"latest/mine"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"day", "latest"}

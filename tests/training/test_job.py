@@ -1,134 +1,91 @@
-"""Several steps to one of Lightning's batches: nobody may tell, and they stay one where somebody could."""
-
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
-from omegaconf import OmegaConf
-from torch.utils.data import DataLoader, TensorDataset
 
-from mnist_cnn import DigitClassifier, MNISTDataModule, signals
-from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.runs.archive import saved
-from mnist_cnn.runs.checkpoint import read_checkpoint
-from mnist_cnn.runs.directory import Run, write_whole
-from mnist_cnn.train import compose, train
-from mnist_cnn.training.job import AT_ONCE, assemble
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.settings import compose
+from mnist_cnn.training import job
+from mnist_cnn.training.job import Job, assemble
 from tests.faults.configs import QUICK
-from tests.faults.runs import difference
-
-VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "scheduler=onecycle")  # 55 steps an epoch
 
 
-@pytest.mark.parametrize("at_once", [2, 27, 54, 100])  # of which the last execution has 1, 1, 1, 55
-def test_steps_at_once_train_what_steps_one_by_one_train(
-    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = compose(*QUICK, *VALIDATED)
-    for folder, number in (("one by one", 1), ("at once", at_once)):
-        monkeypatch.setattr("mnist_cnn.training.job.AT_ONCE", number)
-        train(cfg, Run(tmp_path / folder))
-    assert difference(tmp_path / "at once", tmp_path / "one by one") == ""
-    ours, theirs = (read_checkpoint(Run(tmp_path / folder).last) for folder in ("at once", "one by one"))
-    for part in ("global_step", "lr_schedulers", "MNISTDataModule"):
-        assert ours[part] == theirs[part]
-    (ours, theirs) = (each["loops"]["fit_loop"] for each in (ours, theirs))
-    for part in ("epoch_loop.state_dict", "epoch_loop.batch_progress", "epoch_progress"):
-        assert ours[part] == theirs[part]
+def assembled(path: Path, *overrides: str) -> Job:
+    return assemble(compose(*QUICK, *overrides), Run(path))
 
 
-@pytest.mark.parametrize(("first", "then"), [(16, 1), (1, 16), (16, 7)])
-def test_a_run_cut_within_an_epoch_goes_on_with_more_or_fewer_at_once(
-    first: int, then: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = compose(*QUICK, *VALIDATED)
-    train(cfg, Run(tmp_path / "uncut"))
-    monkeypatch.setattr("mnist_cnn.training.job.AT_ONCE", first)
-    with monkeypatch.context() as patch:
-        patch.setattr(signals, "received", lambda: 15)
-        with pytest.raises(signals.Stopped):
-            train(cfg, Run(tmp_path / "cut"))
-    assert read_checkpoint(Run(tmp_path / "cut").last)["global_step"] == first
-    monkeypatch.setattr("mnist_cnn.training.job.AT_ONCE", then)
-    train(cfg, Run(tmp_path / "cut"))
-    assert difference(tmp_path / "cut", tmp_path / "uncut") == ""
+def test_nothing_is_written_before_training_starts(tmp_path: Path) -> None:
+    assembled(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_decides_the_initial_weights(tmp_path: Path) -> None:
+    first, again, other = (assembled(tmp_path, f"seed={seed}").classifier.net.dense.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        ((), AT_ONCE),
-        (("trainer.max_epochs=3", "data.batch_size=128", "model.padding=same", "scheduler=cosine"), AT_ONCE),
-        (("experiment=fast", "data.name=sample"), AT_ONCE),
-        (("model=dense",), AT_ONCE),
-        (("model.pooling=none",), 1),
+        ((), 16),
+        (("model.padding=same", "data.batch_size=128"), 16),
+        (("checkpoint.every_steps=1",), 16),
+        (("model.pooling=none",), 1),  # 712,202 parameters x 64
         (("data.batch_size=1000",), 1),
-        (("checkpoint.every_steps=100",), 1),
-        (("+trainer.gradient_clip_val=1",), 1),
-        (("+trainer.accumulate_grad_batches=2",), 1),
-        (("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"), 1),
     ],
 )
-def test_steps_are_taken_at_once_only_where_they_are_small_and_nobody_counts_batches(
-    overrides: tuple[str, ...], steps: int, tmp_path: Path
-) -> None:
-    cfg = compose(*QUICK, *overrides)
-    job = assemble(OmegaConf.to_container(cfg, resolve=True), Run(tmp_path))  # type: ignore[arg-type]
-    assert job.data.steps_per_execution == steps
+def test_slabs_are_made_where_steps_are_short(overrides: tuple[str, ...], steps: int, tmp_path: Path) -> None:
+    made = assembled(tmp_path, *overrides)
+    assert made.data.batch_size == steps * made.settings.data.batch_size == steps * made.classifier.batch_size
 
 
-def test_an_option_from_the_environment_makes_each_step_a_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PL_TRAINER_GRADIENT_CLIP_VAL", "0.001")
-    job = assemble(OmegaConf.to_container(compose(*QUICK), resolve=True), Run(tmp_path))  # type: ignore[arg-type]
-    assert job.trainer.gradient_clip_val == 0.001
-    assert job.data.steps_per_execution == 1
+def test_the_scheduler_is_told_the_steps_of_the_whole_run(tmp_path: Path) -> None:
+    made = assembled(tmp_path, "scheduler=cosine", "trainer.max_epochs=3", "data.val_size=500")
+    configured = made.classifier.configure_optimizers()
+    assert isinstance(configured, dict)
+    assert configured["lr_scheduler"]["scheduler"].T_max == 3 * 55  # 3,500 images in batches of 64
 
 
-def test_state_that_was_channels_last_is_laid_out_as_the_weights_are(tmp_path: Path) -> None:
-    cfg = compose(*QUICK, "optimizer=sgd", "+optimizer.fused=true", "trainer.max_epochs=2")
-    train(cfg, Run(tmp_path / "uncut"))
-    train(compose(*QUICK, "optimizer=sgd", "+optimizer.fused=true"), Run(tmp_path / "once"))
-    checkpoint = read_checkpoint(Run(tmp_path / "once").last)
-    for state in checkpoint["optimizer_states"][0]["state"].values():
-        if state["momentum_buffer"].dim() == 4:
-            state["momentum_buffer"] = state["momentum_buffer"].contiguous(memory_format=torch.channels_last)
-    checkpoint["config"] |= {"trainer.max_epochs": 2}
-    write_whole(tmp_path / "then.ckpt", saved(checkpoint))
-    train(
-        compose(
-            *QUICK, "optimizer=sgd", "+optimizer.fused=true", "trainer.max_epochs=2", f"resume={tmp_path}/then.ckpt"
-        ),
-        Run(tmp_path / "resumed"),
-    )
-    ours, theirs = (read_checkpoint(Run(tmp_path / name).last)["state_dict"] for name in ("resumed", "uncut"))
-    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+@pytest.mark.parametrize(("val_size", "expected"), [(0, 0), (500, 1.0)])
+def test_validation_runs_only_where_images_are_held_out(val_size: int, expected: float, tmp_path: Path) -> None:
+    assert assembled(tmp_path, f"data.val_size={val_size}").trainer.limit_val_batches == expected
 
 
-QUIET = {"enable_checkpointing": False, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+def test_gradient_clipping_reaches_the_classifier(tmp_path: Path) -> None:
+    made = assembled(tmp_path, "+trainer.gradient_clip_val=0.5")
+    assert made.classifier.clip == {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "norm"}
+    assert assembled(tmp_path).classifier.clip is None
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*have no .val_dataloader.")
-def test_a_batch_of_a_stock_dataloader_is_a_step(sample: Dataset) -> None:
-    loader = DataLoader(TensorDataset(*sample.train), batch_size=500)
-    assert isinstance(next(iter(loader)), list)
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, **QUIET)
-    trainer.fit(DigitClassifier(), loader)
-    assert trainer.global_step == 8
+def test_threads_are_set_and_recorded(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assembled(tmp_path, "threads=2")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_in_python_a_batch_is_a_step_unless_one_asks() -> None:
-    counted = []
+def test_more_processes_than_cores_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
+    with pytest.raises(InputError, match=r"trainer.devices=3 cannot be used: this machine has 2 CPU cores"):
+        assembled(tmp_path, "trainer.devices=3")
 
-    class Count(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-            counted.append(trainer.global_step)
 
-    data = MNISTDataModule(name="sample", batch_size=500)
-    for steps in (1, 3):
-        data.steps_per_execution = steps
-        trainer = pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[Count()], limit_val_batches=0, **QUIET)
-        trainer.fit(DigitClassifier(), data)
-    assert counted == [1, 2, 3, 4, 5, 6, 7, 8, 3, 6, 8]
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trainer=.*gpu"):
+        assembled(tmp_path, "trainer=gpu")
+
+
+def test_a_logger_that_is_not_installed_is_named_with_its_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^logger=wandb cannot be used: .*: pip install 'mnist_cnn\[wandb\]'$"):
+        assembled(tmp_path, "logger=wandb")
+
+
+def test_what_is_about_to_be_trained_is_printed(tmp_path: Path) -> None:
+    text = str(assembled(tmp_path, "data.val_size=500"))
+    assert "total: 104,202 parameters" in text
+    assert text.endswith("mnist-sample: 3,500 training images, 500 held out, on cpu")

@@ -5,10 +5,11 @@ import pytest
 from rich.console import Console
 
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import compose, train
+from mnist_cnn.settings import compose
+from mnist_cnn.train import train
 from mnist_cnn.training import progress
 
-ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
+ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]")
 
 
 def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

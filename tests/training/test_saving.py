@@ -1,4 +1,4 @@
-"""What is kept of a run that ends before its end, and that it goes on as if it had not ended."""
+"""What is kept of a run that ends before its end, and how it is resumed."""
 
 import os
 import signal
@@ -13,15 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_cnn import DigitClassifier, signals
-from mnist_cnn.errors import RunError
+from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.train import compose, train
-from mnist_cnn.training.saving import SaveLast
+from mnist_cnn.settings import compose
+from mnist_cnn.train import train
+from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
 from tests.faults.configs import QUICK
 from tests.faults.runs import difference
 
 Compare = Callable[..., None]
+TINY = (*QUICK, "model.channels=[4,8]")
+VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "scheduler=onecycle")  # 55 steps an epoch
 
 
 @pytest.fixture(autouse=True)
@@ -44,75 +48,39 @@ class CutAfter(SaveLast):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         super().on_train_batch_end(trainer, *arguments)
-        if trainer.global_step == self.at_step:
+        if trainer.global_step >= self.at_step:
             raise Cut
 
 
 @pytest.fixture
-def ends_as_if_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
-    """Train with these overrides, once as they are and once cut after a step and begun again, and compare."""
+def resumes_bit_identically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """Train with these overrides, once without interruption and once cut after a step and resumed, and compare."""
 
-    def compare(step: int, *overrides: str) -> None:
-        cfg = compose(*QUICK, *overrides)
-        train(cfg, Run(tmp_path / "uncut"))
+    def compare(step: int, saved: int, *overrides: str) -> None:
+        settings = compose(*TINY, *overrides)
+        train(settings, Run(tmp_path / "uncut"))
         with monkeypatch.context() as patch:
             patch.setattr("mnist_cnn.training.job.SaveLast", CutAfter)
             patch.setattr(CutAfter, "at_step", step)
             with pytest.raises(Cut):
-                train(cfg, Run(tmp_path / "cut"))
+                train(settings, Run(tmp_path / "cut"))
         assert not Run(tmp_path / "cut").result()
-        assert Run(tmp_path / "cut").last.exists()
-        train(cfg, Run(tmp_path / "cut"))
+        assert read_checkpoint(Run(tmp_path / "cut").last)["global_step"] == saved
+        train(settings, Run(tmp_path / "cut"))
         assert difference(tmp_path / "cut", tmp_path / "uncut") == ""
 
     return compare
 
 
-VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "scheduler=onecycle")
-
-
-@pytest.mark.parametrize("step", [23, 55, 58, 66])  # 22 and 66: saved within an epoch; 55: at its last batch, its end
-def test_a_run_cut_at_any_step_ends_as_if_uncut(step: int, ends_as_if_uncut: Compare) -> None:
-    ends_as_if_uncut(step, *VALIDATED, "checkpoint.every_steps=11")
-
-
-@pytest.mark.parametrize(
-    ("at_once", "where", "number", "saved"),
-    [
-        (1, "training_step", 0, 1),
-        (1, "training_step", 30, 31),
-        (1, "training_step", 54, 55),  # the epoch's last: its end is awaited
-        (16, "training_step", 0, 16),
-        (16, "training_step", 16, 32),
-        (16, "training_step", 48, 55),
-        (16, "validation_step", 0, 55),
-        (16, "test_step", 0, 110),
-    ],
-)
-def test_a_signal_ends_the_run_once_its_state_is_saved(
-    at_once: int, where: str, number: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "saved"), [(16, 16), (40, 48), (55, 48), (60, 71), (110, 103)])
+def test_a_run_cut_within_an_epoch_resumes_bit_identically(
+    step: int, saved: int, resumes_bit_identically: Compare
 ) -> None:
-    monkeypatch.setattr("mnist_cnn.training.job.AT_ONCE", at_once)
-    cfg = compose(*QUICK, *VALIDATED)
-    train(cfg, Run(tmp_path / "uncut"))
-    step = getattr(DigitClassifier, where)
+    resumes_bit_identically(step, saved, *VALIDATED, "checkpoint.every_steps=11")  # at the end of every slab
 
-    def stopped(self: DigitClassifier, batch: Any, batch_idx: int) -> Any:
-        if batch_idx == number:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch, batch_idx)
 
-    signals.watch()
-    with monkeypatch.context() as patch:
-        patch.setattr(DigitClassifier, where, stopped)
-        with pytest.raises(signals.Stopped) as stop:
-            train(cfg, Run(tmp_path / "stopped"))
-    signals._State.received = None
-    assert stop.value.code == 143
-    assert read_checkpoint(Run(tmp_path / "stopped").last)["global_step"] == saved
-    assert not Run(tmp_path / "stopped").result()
-    train(cfg, Run(tmp_path / "stopped"))
-    assert difference(tmp_path / "stopped", tmp_path / "uncut") == ""
+def test_the_steps_between_saves_are_counted_from_the_last_save(resumes_bit_identically: Compare) -> None:
+    resumes_bit_identically(80, 55, *VALIDATED, "checkpoint.every_steps=40")  # 48, 55 (the epoch's end), 103
 
 
 MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+scheduler.milestones=[20,50]")
@@ -124,12 +92,14 @@ MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+sche
         ("optimizer=rmsprop", "optimizer.momentum=0.5", "optimizer.centered=true"),
         ("optimizer=nadam", "scheduler=cosine"),
         ("optimizer=adamw", *MILESTONES),
-        ("optimizer=sgd", "+trainer.accumulate_grad_batches=2"),
+        ("optimizer=sgd", "+trainer.gradient_clip_val=0.1"),
         ("+trainer.precision=bf16-mixed",),
     ],
 )
-def test_whatever_is_trained_goes_on_as_if_uncut(overrides: tuple[str, ...], ends_as_if_uncut: Compare) -> None:
-    ends_as_if_uncut(26, *overrides, "checkpoint.every_steps=13")
+def test_whatever_is_trained_resumes_bit_identically(
+    overrides: tuple[str, ...], resumes_bit_identically: Compare
+) -> None:
+    resumes_bit_identically(40, 48, *overrides, "checkpoint.every_steps=13")
 
 
 class NoisyDescent(torch.optim.SGD):
@@ -144,28 +114,67 @@ class NoisyDescent(torch.optim.SGD):
         return loss
 
 
-def test_an_optimizer_that_draws_at_random_goes_on_as_if_uncut(ends_as_if_uncut: Compare) -> None:
-    ends_as_if_uncut(22, "optimizer=sgd", f"optimizer._target_={__name__}.NoisyDescent", "checkpoint.every_steps=11")
+def test_an_optimizer_that_draws_at_random_resumes_bit_identically(resumes_bit_identically: Compare) -> None:
+    target = f"optimizer._target_={__name__}.NoisyDescent"
+    resumes_bit_identically(40, 48, "optimizer=sgd", target, "checkpoint.every_steps=11")
 
 
-class Unkeepable(torch.optim.SGD):
-    """Has a state that is no data."""
+@pytest.mark.parametrize(
+    ("where", "batch", "saved"),
+    [
+        ("training_step", 0, 16),
+        ("training_step", 2, 48),
+        ("training_step", 3, 55),  # the epoch's last: its end is awaited
+        ("validation_step", 0, 55),
+        ("test_step", 0, 110),
+    ],
+)
+def test_a_signal_ends_the_run_once_its_state_is_saved(
+    where: str, batch: int, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = compose(*TINY, *VALIDATED)
+    train(settings, Run(tmp_path / "uncut"))
+    owner = "mnist_cnn.training.slabs.SlabClassifier"
+    step = getattr(DigitClassifier, where)
+    if where == "training_step":
+        from mnist_cnn.training.slabs import SlabClassifier
+
+        step = SlabClassifier.training_step
+
+    def stopped(self: DigitClassifier, given: Any, batch_idx: int) -> Any:
+        if batch_idx == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, given, batch_idx)
+
+    signals.handle_signals()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{owner}.{where}", stopped)
+        with pytest.raises(signals.Stopped) as stop:
+            train(settings, Run(tmp_path / "stopped"))
+    signals._State.received = None
+    assert stop.value.code == 143
+    assert read_checkpoint(Run(tmp_path / "stopped").last)["global_step"] == saved
+    assert not Run(tmp_path / "stopped").result()
+    train(settings, Run(tmp_path / "stopped"))
+    assert difference(tmp_path / "stopped", tmp_path / "uncut") == ""
+
+
+class Unsaveable(torch.optim.SGD):
+    """Has a state that is more than tensors and primitives."""
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "log": Path("log")}
 
 
 def test_a_state_that_could_not_be_read_again_ends_the_run_at_its_first_save(tmp_path: Path) -> None:
-    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Unkeepable", "checkpoint.every_steps=1")
-    with pytest.raises(RunError, match=r"state cannot be kept: it is refused: it asks to call pathlib\."):
-        train(compose(*QUICK, *keys), Run(tmp_path))
+    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Unsaveable", "checkpoint.every_steps=1")
+    with pytest.raises(RunError, match=r"state of this run cannot be saved: it .*pathlib\."):
+        train(compose(*TINY, *keys), Run(tmp_path))
     assert not Run(tmp_path).last.exists()
 
 
-@pytest.mark.parametrize(
-    ("every_steps", "kept"), [("20", "is from step 20, before it"), ("null", "was not reached yet")]
-)
-def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state_before(
+@pytest.mark.parametrize(("every_steps", "kept"), [("20", "is from step 32"), ("null", "was not reached yet")])
+def test_an_infinite_loss_ends_the_run_and_leaves_the_last_checkpoint(
     every_steps: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss, steps = F.cross_entropy, []
@@ -175,33 +184,71 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_keeps_the_state
         return loss(*arguments, **options) * (float("inf") if len(steps) == 34 else 1)
 
     monkeypatch.setattr(F, "cross_entropy", diverge)
-    with pytest.raises(RunError, match=rf"the loss is inf at step 34: try a smaller optimizer.lr, .*checkpoint {kept}"):
-        train(compose(*QUICK, "data.batch_size=32", f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
+    expected = rf"became NaN or infinite by step 48: try a smaller optimizer.lr, .*checkpoint {kept}"
+    with pytest.raises(RunError, match=expected):
+        train(compose(*TINY, f"checkpoint.every_steps={every_steps}"), Run(tmp_path))
     assert not Run(tmp_path).result()
-    assert len(steps) < 125  # the epoch has so many
     if every_steps == "20":
         weights = read_checkpoint(Run(tmp_path).last)["state_dict"]
         assert all(value.isfinite().all() for value in weights.values())
 
 
 class Breaking(torch.optim.SGD):
-    """Breaks a weight, after a loss that was sound."""
+    """Makes a weight infinite in the first epoch's last step, after a finite loss."""
+
+    steps = 0
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
-        with torch.no_grad():
-            self.param_groups[0]["params"][0][0] = float("inf")
+        type(self).steps += 1
+        if type(self).steps == 64:  # the first was the rehearsal's
+            with torch.no_grad():
+                self.param_groups[0]["params"][-1][0] = float("inf")
         return loss
 
 
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
-    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Breaking", "checkpoint.every_steps=1")
-    with pytest.raises(RunError, match=r"a weight is no finite number at step 1: .*checkpoint was not reached yet"):
-        train(compose(*QUICK, *keys), Run(tmp_path))
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    keys = ("optimizer=sgd", f"optimizer._target_={__name__}.Breaking")
+    with pytest.raises(RunError, match=r"NaN or infinite by step 63: .*checkpoint was not reached yet"):
+        train(compose(*TINY, *keys), Run(tmp_path))
     assert not Run(tmp_path).last.exists()
 
 
-def test_the_seconds_of_an_epoch_that_was_cut_are_those_of_both_parts(tmp_path: Path) -> None:
-    train(compose(*QUICK, "checkpoint.every_steps=20"), Run(tmp_path))
-    (state,) = (state for name, state in read_checkpoint(Run(tmp_path).last)["callbacks"].items() if name == "EpochLog")
+def test_the_seconds_of_an_interrupted_epoch_are_those_of_both_parts(tmp_path: Path) -> None:
+    train(compose(*TINY, "checkpoint.every_steps=20"), Run(tmp_path))
+    state = read_checkpoint(Run(tmp_path).last)["callbacks"]["EpochLog"]
     assert state["elapsed"] >= state["seconds"][0] > 0
+
+
+class Scores(pl.Trainer):
+    """A trainer after each validation."""
+
+    callback_metrics: dict[str, Tensor] = {}  # type: ignore[assignment]  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.saved: list[float] = []
+
+    def save_checkpoint(self, filepath: Any, *_: Any) -> None:
+        filepath.touch()
+        self.saved.append(float(self.callback_metrics["val/acc"]))
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    scores, best = Scores(), SaveBest(tmp_path / "best.ckpt")
+    for score in (0.5, 0.25, 0.75, 0.75):
+        scores.callback_metrics["val/acc"] = torch.tensor(score)
+        best.on_validation_end(scores, DigitClassifier())
+    assert scores.saved == [0.5, 0.75]
+    resumed, elsewhere = SaveBest(tmp_path / "best.ckpt"), SaveBest(tmp_path / "none.ckpt")
+    for each in (resumed, elsewhere):
+        each.load_state_dict(best.state_dict())
+    assert (resumed.score, elsewhere.score) == (0.75, -1.0)
+
+
+def test_lightnings_checkpoints_are_written_and_read_by_us(tmp_path: Path) -> None:
+    state = {"state_dict": {}, "hyper_parameters": {"model": {}}}
+    AtomicCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
+    assert archive.read(tmp_path / "a.ckpt")["hyper_parameters"] == {"model": {}}
+    (tmp_path / "a.ckpt").write_bytes(b"damaged")
+    with pytest.raises(InputError):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")

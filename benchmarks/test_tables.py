@@ -1,3 +1,5 @@
+"""The tables that the benchmarks print."""
+
 from pathlib import Path
 
 from benchmarks import fast

@@ -1,0 +1,64 @@
+"""How every command starts and ends: threads and memory, one-line errors, the exit status.
+
+Exit status: 2 for wrong arguments, configuration or files; 1 for a run that failed; 143 after SIGTERM, 130 after
+Ctrl-C.
+"""
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from mnist_cnn import signals
+from mnist_cnn.errors import InputError, RunError
+
+_SPIN_COUNT = "10000"  # about 0.2 ms; figures for this and for malloc: benchmarks/README.md
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGEST_BLOCK, _KEPT = 32 * 2**20, 2**30  # bytes; glibc allows no larger threshold than the first
+
+
+def run_command(main: Callable[[], Any]) -> NoReturn:
+    """Run a command's main function and end the process with its exit status."""
+    prepare_machine()
+    signals.handle_signals()
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to end, nor to print a traceback
+    try:
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
+    except InputError as error:
+        fail(error)
+    except RunError as error:
+        fail(error, status=1)
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        _discard_output()
+        sys.exit(1)
+    except OSError as error:  # a full disk behind standard output
+        _discard_output()
+        fail(error, status=1)
+
+
+def fail(error: object, status: int = 2) -> NoReturn:
+    """End the process with one line on standard error."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def prepare_machine() -> None:
+    """Set up OpenMP and malloc; call it before torch is imported.
+
+    GNU OpenMP's waiting threads spin for 15 ms by default, so that two trainings at once would spin for each other.
+    glibc returns large freed blocks to the system, and every step would map the pages of its activations again.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+    with suppress(OSError, AttributeError, TypeError):  # not glibc
+        malloc = ctypes.CDLL(None)
+        malloc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

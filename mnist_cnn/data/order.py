@@ -1,0 +1,101 @@
+"""The order of the images in an epoch, and a DataLoader that can be resumed within one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mnist_cnn.data.datasets import Images
+
+
+class EpochOrder(Sampler[int]):
+    """The indices of an epoch's images, in an order that is a function of (seed, epoch) alone.
+
+    Without a seed it is the order of the data. Of several processes (`rank` of `world`) each takes every world-th
+    image; in training the order then repeats its first images, so that all have equally many, as DDP needs.
+    """
+
+    def __init__(self, images: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+        self.images, self.seed, self.rank, self.world = images, seed, rank, world
+        self.epoch = self.position = self._start = 0
+
+    def __len__(self) -> int:
+        if self.seed is None:
+            return len(range(self.rank, self.images, self.world))
+        return -(-self.images // self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        self.position, self._start = self._start, 0  # only the resumed epoch starts in its middle
+        for index in self.indices()[self.position :].tolist():
+            self.position += 1
+            yield index
+
+    def indices(self) -> Int64[Tensor, " share"]:
+        """Return all indices of this process's share of the epoch, in order."""
+        if self.seed is None:
+            return torch.arange(self.rank, self.images, self.world)
+        # one seed from two numbers: neighbouring seeds must not share epochs
+        generator = torch.Generator().manual_seed(self.seed * 2**20 + self.epoch)
+        order = torch.randperm(self.images, generator=generator)
+        return torch.cat([order, order[: len(self) * self.world - self.images]])[self.rank :: self.world]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start that epoch. Lightning calls this; in the epoch that is resumed, the position stays."""
+        if epoch != self.epoch:
+            self.epoch, self._start = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch, and how many of its images have been handed out."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue there."""
+        self.epoch, self._start = state["epoch"], state["position"]
+
+
+class InMemory(Dataset[tuple[Tensor, ...]]):
+    """Images with their labels, sliced by whole batches."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self.images, self.labels = (part.to(device) for part in images)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        """Return a batch; torch's fetcher looks for this method."""
+        return self.images[indices], self.labels[indices]
+
+
+class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
+    """A DataLoader that tells Lightning where it stands, so that a run can resume within an epoch."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the epoch, unless Lightning has replaced the sampler, as for overfit_batches."""
+        return self.sampler.state_dict() if isinstance(self.sampler, EpochOrder) else {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue there."""
+        if isinstance(self.sampler, EpochOrder):
+            self.sampler.load_state_dict(state)
+
+
+def load_batches(images: Images, order: EpochOrder, batch_size: int, device: torch.device) -> ResumableLoader:
+    """Return a loader of batches: images (batch, 1, 28, 28) and labels (batch,), on `device`. The last may be short."""
+    return ResumableLoader(
+        InMemory(images, device),
+        batch_size=batch_size,
+        sampler=order,
+        collate_fn=_keep,
+        generator=torch.Generator(),  # iterating draws a number from it; the global generator must not notice
+    )
+
+
+def _keep(batch: Any) -> Any:
+    return batch

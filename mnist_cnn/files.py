@@ -1,0 +1,38 @@
+"""Write files whole or not at all, also when the machine stops in between."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a sibling temporary file, sync it to the disk, and rename it to `path`.
+
+    Raises OSError, naming the file, if it cannot be written. What was there before is then still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened, hence not synced
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what `write_atomically` left behind when its process was killed. Nobody else may be writing there."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)

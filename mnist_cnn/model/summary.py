@@ -1,0 +1,43 @@
+"""The layer table that Keras users know: layer, output shape, parameters."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class LayerRow(NamedTuple):
+    """A line of the layer table. The shape leaves the batch out; channels come first."""
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the trainable numbers of a network or a layer."""
+    return sum(weights.numel() for weights in module.parameters())
+
+
+@torch.no_grad()
+def layer_rows(net: nn.Sequential) -> list[LayerRow]:
+    """List the layers that Keras lists. Activations and padding belong to a layer."""
+    x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
+    for name, layer in net.named_children():
+        x = layer(x)
+        if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
+            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
+    return rows
+
+
+def layer_table(net: nn.Sequential) -> str:
+    """Write the layers as a table, with the total of the parameters below."""
+    head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
+    lines = [
+        f"{f'{row.name} ({row.layer})':24} {' x '.join(map(str, row.shape)):14} {row.parameters:>12,}"
+        for row in layer_rows(net)
+    ]
+    total = count_parameters(net)
+    rule = "-" * len(head)
+    return "\n".join([head, rule, *lines, rule, f"total: {total:,} parameters ({4 * total / 1024:,.2f} KB)"])

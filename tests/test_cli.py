@@ -1,0 +1,132 @@
+import ctypes
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from mnist_cnn import signals
+from mnist_cnn.cli import fail, prepare_machine, run_command
+from mnist_cnn.errors import InputError, RunError
+from tests.conftest import Answer
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
+def test_the_exit_status_is_what_main_returns(returned: object, status: int, cli: Callable[..., Answer]) -> None:
+    assert cli(lambda: returned) == (status, "", "")
+
+
+@pytest.mark.parametrize(("error", "status"), [(InputError("no such file"), 2), (RunError("the loss is NaN"), 1)])
+def test_an_error_is_one_line_and_a_status(error: Exception, status: int, cli: Callable[..., Answer]) -> None:
+    assert cli(raising(error)) == (status, "", f"error: {error}\n")
+
+
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "handle_signals", dict)
+    with pytest.raises(ZeroDivisionError):
+        run_command(raising(ZeroDivisionError()))
+
+
+@pytest.fixture
+def printing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[TextIO], Callable[[], Any]]]:
+    """A main function that prints to the given stream as its standard output."""
+    streams: list[TextIO] = []
+
+    def to(stream: TextIO) -> Callable[[], Any]:
+        def main() -> None:
+            streams.append(stream)
+            monkeypatch.setattr(sys, "stdout", stream)
+            print("a line")
+
+        return main
+
+    yield to
+    for stream in streams:
+        stream.close()  # raises if the line that could not be printed is still in the buffer
+
+
+def test_a_full_disk_behind_the_output_is_an_error(printing: Callable[..., Any], cli: Callable[..., Answer]) -> None:
+    answer = cli(printing(os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")))
+    assert (answer.status, answer.err) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_reader_that_has_gone_is_no_error_to_report(printing: Callable[..., Any], cli: Callable[..., Answer]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    answer = cli(printing(os.fdopen(writer, "w")))
+    assert (answer.status, answer.err) == (1, "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_an_exit_status(
+    number: signal.Signals, status: int, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals._State, "received", None)
+    before = signal.signal(number, signal.SIG_DFL)  # in a shell's background Ctrl-C is ignored
+    try:
+        assert cli(lambda: os.kill(os.getpid(), number)) == (status, "", "")
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_log_that_cannot_be_written_prints_no_traceback(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    logger = logging.Logger("here")
+    with Path("/dev/full").open("w", buffering=1) as full:
+        logger.addHandler(logging.StreamHandler(full))
+        assert cli(lambda: logger.error("lost")) == (0, "", "")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that it can be closed
+
+
+def test_fail_ends_with_status_2_if_not_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        fail("x=3 cannot be used")
+    assert (end.value.code, capsys.readouterr()) == (2, ("", "error: x=3 cannot be used\n"))
+
+
+def test_openmp_threads_spin_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    prepare_machine()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    prepare_machine()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt's options are glibc's")
+def test_malloc_keeps_a_gigabyte_and_accepts_both_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    libc, calls = ctypes.CDLL(None), []
+
+    class Recorder:
+        def mallopt(self, option: int, value: int) -> None:
+            calls.append((option, value, libc.mallopt(option, value)))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Recorder())
+    prepare_machine()
+    m_mmap_threshold, m_trim_threshold, accepted = -3, -1, 1  # man 3 mallopt
+    assert calls == [(m_mmap_threshold, 32 * 2**20, accepted), (m_trim_threshold, 2**30, accepted)]
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])  # musl and macOS, Windows
+def test_another_c_library_is_left_alone(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: raising(error())())
+    prepare_machine()
+
+
+def test_a_command_prepares_the_machine_first(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == "10000\n"

@@ -1,0 +1,89 @@
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_cnn.files import remove_temporary_files, write_atomically
+
+
+def full(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def interrupted(_: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_content_and_folders_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "folder" / "file"
+    write_atomically(file, b"old")
+    write_atomically(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_file_and_folder_are_synced_before_the_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bool, list[bytes]]] = []
+
+    def look(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((folder, [file.read_bytes() for file in tmp_path.iterdir()]))
+
+    write_atomically(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "fsync", look)
+    write_atomically(tmp_path / "file", b"new")
+    assert [(folder, sorted(contents)) for folder, contents in synced] == [(False, [b"new", b"old"]), (True, [b"new"])]
+
+
+def test_no_file_is_left_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    write_atomically(tmp_path / "file", b"new")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(("fault", "error"), [(full, OSError), (interrupted, KeyboardInterrupt)])
+def test_a_failed_write_leaves_the_old_file_and_no_other(
+    fault: Callable[[int], None], error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    write_atomically(file, b"old")
+    monkeypatch.setattr(os, "fsync", fault)
+    with pytest.raises(error):
+        write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_atomically(tmp_path / "file", b"new")
+    assert error.value.filename == str(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory|File exists") as error:
+        write_atomically(tmp_path / "file" / "below", b"new")
+    assert error.value.filename == str(tmp_path / "file" / "below")
+
+
+def test_the_temporary_file_of_a_killed_process_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process removes nothing
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "last.ckpt", b"half")
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == [f".last.ckpt.{os.getpid()}.tmp"]
+    remove_temporary_files(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
+    for name in ("notes.tmp", ".lock", "last.ckpt", "folder"):
+        (tmp_path / name).touch()
+    remove_temporary_files(tmp_path)
+    remove_temporary_files(tmp_path / "missing")
+    assert len(list(tmp_path.iterdir())) == 4

@@ -1,0 +1,156 @@
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.hydra_app import in_sweep, is_first_process, reported, run_hydra
+from mnist_cnn.runs.directory import InUse, Run
+from mnist_cnn.settings import compose
+from mnist_cnn.signals import Stopped
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that Hydra has just started in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    run = Run(tmp_path / "outputs" / "run")
+    run.path.mkdir(parents=True)
+    (run.path / "train.log").touch()
+    return run
+
+
+@pytest.fixture
+def sweep(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunMode], None]:
+    def start(mode: RunMode) -> None:
+        folder = run.path.parent
+        hydra = SimpleNamespace(
+            mode=mode, runtime=SimpleNamespace(cwd=str(folder.parent)), sweep=SimpleNamespace(dir=str(folder))
+        )
+        monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+        monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+
+    return start
+
+
+def fail_with(error: BaseException, run: Run) -> None:
+    with reported(run):
+        raise error
+
+
+@pytest.mark.parametrize(("error", "status"), [(InputError("no x"), 2), (RunError("no loss"), 1)])
+def test_a_failed_job_is_one_line_a_status_and_no_folder(
+    error: Exception, status: int, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        fail_with(error, run)
+    assert (end.value.code, capsys.readouterr()) == (status, ("", f"error: {error}\n"))
+    assert not run.path.exists()
+
+
+def test_a_directory_in_use_is_left_alone(run: Run) -> None:
+    with pytest.raises(SystemExit):
+        fail_with(InUse("in use"), run)
+    assert run.path.exists()
+
+
+def test_only_the_first_process_removes_the_directory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_first_process()
+    for error in (InputError("no x"), Stopped(15)):
+        with pytest.raises(SystemExit):
+            fail_with(error, run)
+    assert run.path.exists()
+
+
+def test_a_failed_job_of_a_sweep_is_logged_and_stops_no_other(
+    run: Run, sweep: Callable[[RunMode], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not in_sweep()
+    sweep(RunMode.RUN)
+    assert not in_sweep()
+    sweep(RunMode.MULTIRUN)
+    assert in_sweep()
+    with pytest.raises(RunError, match="^run: no x$"):
+        fail_with(InputError("no x"), run)
+    assert caplog.messages == ["error: no x"]
+    assert run.path.exists()
+
+
+def test_a_stopped_job_without_a_checkpoint_leaves_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert not run.path.exists()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "expected"),
+    [
+        (RunMode.RUN, "resume=never seed=1", "resume=never seed=1 hydra.run.dir=outputs/run resume=auto"),
+        (RunMode.RUN, "'data.dir=my data'", "'data.dir=my data' hydra.run.dir=outputs/run resume=auto"),
+        (RunMode.MULTIRUN, "-m seed=1,2", "-m seed=1,2 hydra.sweep.dir=outputs resume=auto"),
+    ],
+)
+def test_a_stopped_job_tells_the_command_that_resumes_it(
+    mode: RunMode,
+    given: str,
+    expected: str,
+    run: Run,
+    sweep: Callable[[RunMode], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweep(mode)
+    run.last.parent.mkdir()
+    run.last.touch()
+    monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(given)])
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert caplog.messages == [f"stopped; to resume: python -m mnist_cnn.train {expected}"]
+
+
+def test_of_two_equal_keys_the_last_counts() -> None:
+    assert compose("resume=never", "resume=auto").resume == "auto"
+
+
+def test_hydras_errors_become_ours() -> None:
+    def main() -> None:
+        assert os.environ["HYDRA_FULL_ERROR"] == "1"
+        raise ValueError("Could not override 'sed'.\nKey 'sed' is not in struct")
+
+    with pytest.raises(InputError, match=r"^there is no key sed \(did you mean seed\?\)"):
+        run_hydra(main)
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+@pytest.mark.parametrize("error", [InputError("no x"), RunError("no loss"), Stopped(15)])
+def test_our_errors_stay_as_they_are(error: BaseException) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run_hydra(main)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("mode", RunMode)
+def test_a_bug_of_ours_keeps_its_traceback(
+    mode: RunMode, run: Run, sweep: Callable[[RunMode], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep(mode)
+    with pytest.raises(ZeroDivisionError):
+        run_hydra(lambda: fail_with(ZeroDivisionError(), run))
+    assert caplog.messages == (["failed"] if mode is RunMode.MULTIRUN else [])
+    assert run.path.exists()
