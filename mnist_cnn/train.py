@@ -18,7 +18,8 @@ from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.hydra_app import in_sweep, is_first_process, reported, run_hydra
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.settings import CONF, Settings, load
+from mnist_cnn.schema import Settings
+from mnist_cnn.settings import CONF, load
 
 log = logging.getLogger(__name__)
 

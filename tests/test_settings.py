@@ -12,11 +12,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from mnist_cnn import settings
+from mnist_cnn import schema
 from mnist_cnn.data import datasets
 from mnist_cnn.errors import InputError
 from mnist_cnn.model import nets
-from mnist_cnn.settings import CONF, Settings, compose, explain_hydra, load
+from mnist_cnn.schema import Settings
+from mnist_cnn.settings import CONF, compose, explain_hydra, load
 
 REMOVED = object()
 
@@ -138,8 +139,8 @@ def test_a_wrong_choice_is_answered_with_the_right_ones(key: str) -> None:
 
 def test_the_choices_are_those_of_the_code() -> None:
     assert set(CHOICES["data.name"]) == set(datasets.NAMES)
-    assert CHOICES["model.padding"] == list(settings.PADDINGS)
-    assert CHOICES["model.pooling"] == list(settings.POOLINGS)
+    assert CHOICES["model.padding"] == list(schema.PADDINGS)
+    assert CHOICES["model.pooling"] == list(schema.POOLINGS)
     assert {"conv", "dense"} == set(nets.NETS)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mnist_cnn.errors import InputError, abbreviate
 from mnist_cnn.keras.files import KerasFile, Layer
 from mnist_cnn.model.nets import outline_net
-from mnist_cnn.settings import PADDINGS, POOLINGS
+from mnist_cnn.schema import PADDINGS, POOLINGS
 
 # The settings that decide a layer's output and are the same in all our networks
 _FLATTEN: Final = {"data_format": "channels_last"}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mnist_cnn.errors import InputError, one_of
-from mnist_cnn.settings import MOST_LAYERS, PADDINGS, POOLINGS
+from mnist_cnn.schema import MOST_LAYERS, PADDINGS, POOLINGS
 
 CLASSES: Final = 10
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
-from mnist_cnn import __version__, settings, signals
+from mnist_cnn import __version__, signals
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.backend import use_float32
@@ -27,6 +27,7 @@ from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehears
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import check_resumable
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import Settings
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
@@ -40,7 +41,7 @@ _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 class Job:
     """All that one training needs, built and checked. Nothing is written before `fit_and_test`."""
 
-    settings: settings.Settings
+    settings: Settings
     run: Run
     classifier: SlabClassifier
     data: MNISTDataModule
@@ -107,7 +108,7 @@ class Job:
 
 
 def assemble(
-    cfg: settings.Settings, run: Run, overrides: Sequence[str] = (), on_start: Callable[[], None] = lambda: None
+    cfg: Settings, run: Run, overrides: Sequence[str] = (), on_start: Callable[[], None] = lambda: None
 ) -> Job:
     """Build everything and bring the data. The run directory is written, and `on_start` called, when training starts.
 
@@ -140,7 +141,7 @@ def assemble(
     return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from)
 
 
-def _data(cfg: settings.Settings) -> MNISTDataModule:
+def _data(cfg: Settings) -> MNISTDataModule:
     options = cfg.data.model_dump()
     small = count_parameters(build_net(**cfg.model.to_dict())) * cfg.data.batch_size < 30e6  # the notebook's: 6.7e6
     options["batch_size"] *= STEPS_PER_SLAB if small else 1
@@ -150,7 +151,7 @@ def _data(cfg: settings.Settings) -> MNISTDataModule:
     return data
 
 
-def _classifier(cfg: settings.Settings, steps_per_epoch: int) -> SlabClassifier:
+def _classifier(cfg: Settings, steps_per_epoch: int) -> SlabClassifier:
     steps = steps_per_epoch * cfg.trainer.max_epochs
     clip = cfg.trainer.model_dump(include={"gradient_clip_val", "gradient_clip_algorithm"})
     return SlabClassifier(
@@ -163,7 +164,7 @@ def _classifier(cfg: settings.Settings, steps_per_epoch: int) -> SlabClassifier:
     )
 
 
-def _trainer(cfg: settings.Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+def _trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
     logger = _logger(cfg.logger.also, run)
     try:

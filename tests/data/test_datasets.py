@@ -170,12 +170,6 @@ def test_the_sample_has_each_digit_beside_its_label(sample: datasets.Dataset) ->
     assert (nearest == sample.test.labels).float().mean() > 0.9
 
 
-@pytest.mark.full
-def test_the_sample_is_part_of_mnists_training_images(sample: datasets.Dataset, mnist_dir: Path) -> None:
-    everything = {image.numpy().tobytes() for image in read("mnist", mnist_dir).train.images}
-    assert all(image.numpy().tobytes() in everything for image in sample.test.images)
-
-
 def test_hold_out_takes_each_class_by_its_share() -> None:
     labels = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)[torch.randperm(100)]
     kept, held = hold_out(labels, 10, seed=0)

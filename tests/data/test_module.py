@@ -177,3 +177,9 @@ def test_mnist_has_its_60000_and_10000_images(mnist_dir: Path) -> None:
     assert data.dataset.train.labels.bincount().tolist()[:3] == [5923, 6742, 5958]  # LeCun's training set
     assert data.dataset.test.labels.bincount().tolist()[:3] == [980, 1135, 1032]
     assert data.val.labels.bincount().tolist() == [494, 562, 496, 511, 487, 452, 493, 522, 488, 495]
+
+
+@pytest.mark.full
+def test_the_sample_is_part_of_mnists_training_images(sample: datasets.Dataset, mnist_dir: Path) -> None:
+    everything = {image.numpy().tobytes() for image in datasets.read("mnist", mnist_dir).train.images}
+    assert all(image.numpy().tobytes() in everything for image in sample.test.images)

@@ -62,7 +62,7 @@ def _result(run: Path) -> dict[str, object]:
 def uncut(work: Path) -> tuple[Path, float]:
     """Train once without a fault. Returns its directory and the seconds from its first file to its last."""
     folder = work / "uncut"
-    if wrong := finish(folder):
+    if not (folder / "result.json").exists() and (wrong := finish(folder)):
         raise RuntimeError(wrong)
     begin = (folder / ".hydra" / "config.yaml").stat().st_mtime
     return folder, (folder / "result.json").stat().st_mtime - begin

@@ -12,11 +12,8 @@ def went_well(cases: Iterable[Case], at_least: int) -> bool:
     return len(cases) >= at_least
 
 
-def test_a_killed_run_resumes_bit_identically(tmp_path: Path) -> None:
+def test_killed_and_stopped_runs_resume_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.kills(tmp_path, 2), at_least=2)
-
-
-def test_a_stopped_run_saves_prints_how_to_resume_and_resumes_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.signals(tmp_path, 2), at_least=2)
 
 

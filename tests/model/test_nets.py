@@ -8,7 +8,7 @@ from torch import nn
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.nets import ConvNet, DenseNet, build_net, outline_net
-from mnist_cnn.settings import PADDINGS, POOLINGS
+from mnist_cnn.schema import PADDINGS, POOLINGS
 
 
 def parameters(net: nn.Module) -> int:

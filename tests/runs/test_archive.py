@@ -73,7 +73,11 @@ class Local:
         return (lambda: None), ()
 
 
-@pytest.mark.parametrize("value", [Path(), {1, 2}, b"bytes", torch.nn.Linear(2, 2), torch.float32, Local()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [Path(), {1, 2}, b"bytes", torch.nn.Linear(2, 2), torch.float32, Local()],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_could_not_be_read_is_not_written(value: Any) -> None:
     with pytest.raises(InputError, match="asks for|cannot be pickled"):
         archive.to_bytes({"callbacks": {"mine": value}})

@@ -1,0 +1,142 @@
+"""The types and bounds of the configuration, one class per group. The defaults stand in conf/."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PADDINGS: Final = ("valid", "same")
+POOLINGS: Final = ("max", "average", "stride", "none")
+MOST_FILTERS: Final = 4096  # or units; a typing error must not fill the memory
+MOST_LAYERS: Final = 8
+
+Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
+Url = Annotated[str, Field(pattern=r"^(http|https|file)://")]
+Share = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+# These settings decide where a run reads and writes and how fast it is, but not what it computes.
+_NOT_DECISIVE = {"resume", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
+
+
+class _Group(BaseModel):
+    """Strict: an integer is no boolean, text is no number, a key that is not listed is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys and values as they were given: primitives, nested as in conf/."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+class Data(_Group):
+    """data.*: which images, and where they come from."""
+
+    dir: Annotated[str, Field(min_length=1)]
+    name: Literal["mnist", "fashion_mnist", "kmnist", "qmnist", "sample"]
+    mirrors: Annotated[list[Url], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+    fallback: Literal["sample", "error"]
+    val_size: int = Field(ge=0, lt=60_000)
+    batch_size: int = Field(ge=1, le=60_000)
+
+
+class Conv(_Group):
+    """model.* of model=conv."""
+
+    name: Literal["conv"]
+    padding: Literal["valid", "same"]
+    pooling: Literal["max", "average", "stride", "none"]
+    channels: list[Filters] = Field(min_length=1, max_length=MOST_LAYERS)
+
+
+class Dense(_Group):
+    """model.* of model=dense."""
+
+    name: Literal["dense"]
+    hidden: Filters
+
+
+class Optimizer(_Group, extra="allow"):
+    """optimizer.*: a class and its options. The common ones are typed; the class itself checks the others."""
+
+    target: str = Field(alias="_target_")
+    lr: NotNegative
+    momentum: Share | None = None
+    rho: Share | None = None
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
+    weight_decay: NotNegative | None = None
+    nesterov: bool | None = None
+    centered: bool | None = None
+
+
+class Scheduler(_Group, extra="allow"):
+    """scheduler.*: a class and its options, or nothing. An option that is null stands for all steps of the run."""
+
+    target: str | None = Field(None, alias="_target_")
+
+    @model_validator(mode="after")
+    def _options_need_a_class(self) -> "Scheduler":
+        if self.model_extra and self.target is None:
+            raise ValueError("it has options but no _target_")
+        return self
+
+
+class Trainer(_Group):
+    """trainer.*: the options of Lightning's Trainer that keep a run whole and comparable."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] | list[int]
+    max_epochs: int = Field(ge=1, le=1_000_000)
+    num_nodes: int = Field(1, ge=1)
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"  # the weights stay float32
+    gradient_clip_val: NotNegative | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+
+
+class Checkpoint(_Group):
+    """checkpoint.*."""
+
+    every_steps: Annotated[int, Field(ge=1)] | None
+
+
+class Logger(_Group):
+    """logger.*."""
+
+    csv: bool
+    also: dict[str, Any] | None  # a logger of Lightning's, as _target_ and its options
+
+
+class Settings(_Group):
+    """The whole configuration of a training."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    label_smoothing: Share
+    resume: str
+    checkpoint: Checkpoint
+    data: Data
+    model: Annotated[Conv | Dense, Field(discriminator="name")]
+    optimizer: Optimizer
+    scheduler: Scheduler
+    trainer: Trainer
+    logger: Logger
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide the result, flat: {"model.padding": "valid", ...}."""
+        return {
+            f"{group}.{key}" if key else group: value
+            for group, values in self.to_dict().items()
+            for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+            if group not in _NOT_DECISIVE and f"{group}.{key}" not in _NOT_DECISIVE
+        }
+
+    def digest(self) -> str:
+        """Hash the decisive settings: 12 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:12]
