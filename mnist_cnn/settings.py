@@ -39,6 +39,8 @@ def load(cfg: DictConfig) -> Settings:
 def explain_hydra(error: Exception) -> str:
     """Shorten Hydra's message about an override, and name the key that was probably meant."""
     message = str(error).split("Config search path")[0]
+    if message.startswith("Config group override"):  # model=null
+        return "a group cannot be null: --help lists its choices"
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
     defaults: dict[str, Any] = OmegaConf.to_container(_compose())  # type: ignore[assignment]

@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +154,7 @@ def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answ
     assert answer.out.splitlines()[-1].startswith("mnist-sample: test/acc 0.")
     result = json.loads((here / "outputs" / "latest" / "result.json").read_text())
     assert result["overrides"] == list(QUICK)
+    assert logging.getLogger("matplotlib").level == logging.WARNING  # it reports its list of fonts in a first run
 
 
 def test_a_sweep_makes_a_run_directory_per_job(here: Path, cli: Callable[..., Answer]) -> None:

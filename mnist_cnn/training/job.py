@@ -193,7 +193,9 @@ def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
         return False
     filled = {key: str(run.path) if value is None else value for key, value in also.items()}
     try:
-        logger: Logger = instantiate(filled)
+        logger = instantiate(filled)
+        if not isinstance(logger, Logger):
+            raise TypeError("it is not a Logger of Lightning")  # noqa: TRY301 - reported like any other reason
     except Exception as error:
         extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
         reason = error.__cause__ or error
