@@ -54,7 +54,7 @@ def train(
                 return run.result()
             from mnist_cnn.training.job import assemble
 
-            return assemble(settings, run, overrides, on_start).fit_and_test(overrides)
+            return assemble(settings, run, overrides, on_start).fit_and_test()
     except OSError as error:
         what = f"{error.filename or run.path} cannot be written: {error.strerror or error}"
         raise RunError(f"{what}; the last checkpoint is intact, and the same command resumes from it") from error

@@ -34,8 +34,6 @@ from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
 
 log = logging.getLogger(__name__)
 
-_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
-
 
 @dataclass(frozen=True)
 class Job:
@@ -49,15 +47,16 @@ class Job:
     epochs: EpochLog
     saver: SaveLast
     resume_from: Path | None
+    overrides: Sequence[str]
 
-    def fit_and_test(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    def fit_and_test(self) -> dict[str, Any]:
         """Train, test once, and write result.json. Returns its content."""
         if self.trainer.is_global_zero:
             log.info("%s", self)
         with signals.defer_signals():
             self._fit()
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
-        result = self._result(test, overrides)
+        result = self._result(test)
         if self.trainer.is_global_zero:
             self.run.finish(result)
         return result
@@ -70,17 +69,16 @@ class Job:
         except Exception as error:
             if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
                 raise
-            what = f"{type(error).__name__}: {error}"  # what torch and Lightning say of a state that does not fit
-            raise InputError(f"{self.resume_from} cannot be resumed: {what}") from error
+            raise InputError(f"{self.resume_from} cannot be resumed: {type(error).__name__}: {error}") from error
         if not self.saver.started and self.resume_from != self.run.last:
             raise InputError(f"{self.resume_from} has no epochs left to train: give more trainer.max_epochs")
 
-    def _result(self, test: Mapping[str, float], overrides: Sequence[str]) -> dict[str, Any]:
+    def _result(self, test: Mapping[str, float]) -> dict[str, Any]:
         assert self.data.dataset is not None
         return {
             "status": "complete",
             "dataset": self.data.dataset.name,
-            "overrides": list(overrides),
+            "overrides": list(self.overrides),
             "config_hash": self.settings.digest(),
             "parameters": count_parameters(self.classifier.net),
             "epochs": len(self.epochs.rows),
@@ -93,7 +91,7 @@ class Job:
             "device": str(self.trainer.strategy.root_device),
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "mnist_cnn": __version__}
-            | {name: version(name) for name in _PACKAGES},
+            | {name: version(name) for name in ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")},
         }
 
     def __str__(self) -> str:
@@ -102,7 +100,7 @@ class Job:
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
         images = f"{self.data.dataset.name}: {len(self.data.train.labels):,} training images{held_out}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device
-        processes = f" in {world} processes, batches of {world} x {self.classifier.batch_size}" if world > 1 else ""
+        processes = f" in {world} processes" if world > 1 else ""
         resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
         return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
 
@@ -133,12 +131,13 @@ def assemble(
     trainer = _trainer(cfg, run, [LambdaCallback(on_train_start=start), epochs, *best, saver])
     data = _data(cfg)
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
-    rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), steps * cfg.trainer.max_epochs)
+    all_steps = steps * cfg.trainer.max_epochs
+    rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    classifier = _classifier(cfg, steps)
+    classifier = _classifier(cfg, all_steps)
     if resume_from is not None:
         check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
-    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from)
+    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from, overrides)
 
 
 def _data(cfg: Settings) -> MNISTDataModule:
@@ -151,8 +150,7 @@ def _data(cfg: Settings) -> MNISTDataModule:
     return data
 
 
-def _classifier(cfg: Settings, steps_per_epoch: int) -> SlabClassifier:
-    steps = steps_per_epoch * cfg.trainer.max_epochs
+def _classifier(cfg: Settings, steps: int) -> SlabClassifier:
     clip = cfg.trainer.model_dump(include={"gradient_clip_val", "gradient_clip_algorithm"})
     return SlabClassifier(
         cfg.data.batch_size,
