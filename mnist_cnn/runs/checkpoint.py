@@ -70,7 +70,10 @@ def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None
 
     Another accelerator is no difference. Neither are more epochs, unless a scheduler planned its steps by them.
     """
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{error}; resume=never starts over") from error
     now, allowed, epochs = {**config, "dataset": dataset}, {"trainer.accelerator"}, "trainer.max_epochs"
     try:
         then = {**checkpoint["config"], "dataset": dataset_of(checkpoint)}

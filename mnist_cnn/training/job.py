@@ -96,9 +96,8 @@ class Job:
 
     def __str__(self) -> str:
         """Return what is about to be trained: the layer table, the images, the device."""
-        assert self.data.dataset is not None
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
-        images = f"{self.data.dataset.name}: {len(self.data.train.labels):,} training images{held_out}"
+        images = f"{self.data.state_dict()['dataset']}: {len(self.data.train.labels):,} training images{held_out}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device
         processes = f" in {world} processes" if world > 1 else ""
         resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
@@ -135,7 +134,7 @@ def assemble(
     rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     classifier = _classifier(cfg, all_steps)
-    if resume_from is not None:
+    if resume_from:
         check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
     return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from, overrides)
 

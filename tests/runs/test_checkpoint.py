@@ -227,3 +227,9 @@ def test_a_checkpoint_without_settings_does_not_resume(config: Any, checkpoint: 
 
 def test_it_reads_all_of_a_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
     assert str(read_checkpoint(file)) == str(checkpoint)
+
+
+def test_a_damaged_checkpoint_is_refused_with_the_way_to_start_over(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"last.ckpt is damaged.*; resume=never starts over"):
+        check_resumable(tmp_path / "last.ckpt", {}, "mnist")
