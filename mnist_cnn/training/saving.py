@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -14,7 +14,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from mnist_cnn import signals
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 
@@ -93,7 +92,7 @@ class SaveLast(Checkpoint):
         due = self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps
         # several processes must decide together, which takes its time: only when they save anyway
         stop = (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
-        # to look at a loss on a GPU is to wait for it: there only before a state is kept
+        # to look at weights on a GPU is to wait for it: there only before a state is kept
         if due or stop or trainer.is_last_batch or pl_module.device.type == "cpu":
             self._check_finite(trainer, pl_module)
         # a checkpoint of an epoch's last batch would resume behind the epoch's end (Lightning 2.6)
@@ -114,11 +113,11 @@ class SaveLast(Checkpoint):
             raise signals.Stopped(signals.received() or SIGTERM)
 
     def _check_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        losses = cast(DigitClassifier, module).train_metrics.loss  # their sum: one that is not finite remains in it
-        finite = bool(losses.isfinite()) and all(bool(weights.isfinite().all()) for weights in module.parameters())
+        # an infinite or NaN loss makes the weights NaN in the same step
+        finite = all(bool(weights.isfinite().all()) for weights in module.parameters())
         if trainer.strategy.reduce_boolean_decision(not finite, all=False):
             kept = f"is from step {self._saved_step}" if self._saved_step else "was not reached yet"
             raise RunError(
-                f"the loss or a weight became NaN or infinite by step {trainer.global_step}: try a smaller "
+                f"the weights became NaN or infinite by step {trainer.global_step}: try a smaller "
                 f"optimizer.lr, or +trainer.gradient_clip_val=1; the last checkpoint {kept}"
             )
