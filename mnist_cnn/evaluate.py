@@ -1,6 +1,6 @@
 """Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--json]`.
 
-On the same device it gives the test loss and accuracy of result.json to the last digit.
+For the last checkpoint of a run in float32, on the same device, it gives the numbers of result.json to the last digit.
 """
 
 import argparse

@@ -56,8 +56,9 @@ def train(
 
             return assemble(settings, run, overrides, on_start).fit_and_test()
     except OSError as error:
-        what = f"{error.filename or run.path} cannot be written: {error.strerror or error}"
-        raise RunError(f"{what}; the last checkpoint is intact, and the same command resumes from it") from error
+        saved = "the last checkpoint is intact" if run.last.is_file() else "nothing was saved"
+        reason = error.strerror or error
+        raise RunError(f"{error.filename or run.path} cannot be read or written: {reason}; {saved}") from error
 
 
 def _is_done(settings: Settings, run: Run) -> bool:

@@ -49,10 +49,13 @@ class SaveBest(Checkpoint):
         return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self.path.is_file():  # not where the run of another directory is resumed
-            self.score = float(state_dict["score"])
+        self.score = float(state_dict["score"])
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.path.is_file():  # the run was started afresh, or resumes another directory's
+            self.score = -1.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = float(trainer.callback_metrics["val/acc"])
         if score > self.score:
             self.score = score

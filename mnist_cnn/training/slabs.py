@@ -32,8 +32,10 @@ class SlabClassifier(DigitClassifier):
             loss = super().training_step((images, labels), batch_idx)
             optimizer.zero_grad()
             self.manual_backward(loss)
-            if self.clip:
-                self.clip_gradients(optimizer, **self.clip)
             optimizer.step()
             if scheduler:
                 scheduler.step()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.clip:  # here 16-mixed has already divided the gradients by its scale
+            self.clip_gradients(optimizer, **self.clip)

@@ -237,11 +237,12 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     scores, best = Scores(), SaveBest(tmp_path / "best.ckpt")
     for score in (0.5, 0.25, 0.75, 0.75):
         scores.callback_metrics["val/acc"] = torch.tensor(score)
-        best.on_validation_end(scores, DigitClassifier())
+        best.on_train_epoch_end(scores, DigitClassifier())
     assert scores.saved == [0.5, 0.75]
     resumed, elsewhere = SaveBest(tmp_path / "best.ckpt"), SaveBest(tmp_path / "none.ckpt")
     for each in (resumed, elsewhere):
         each.load_state_dict(best.state_dict())
+        each.on_train_start(scores, DigitClassifier())
     assert (resumed.score, elsewhere.score) == (0.75, -1.0)
 
 
@@ -252,3 +253,13 @@ def test_lightnings_checkpoints_are_written_and_read_by_us(tmp_path: Path) -> No
     (tmp_path / "a.ckpt").write_bytes(b"damaged")
     with pytest.raises(InputError):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_the_best_checkpoint_can_be_resumed(tmp_path: Path) -> None:
+    train(compose(*TINY, "data.val_size=500"), Run(tmp_path / "first"))
+    best = Run(tmp_path / "first").best
+    result = train(
+        compose(*TINY, "data.val_size=500", "trainer.max_epochs=2", f"resume={best}"), Run(tmp_path / "more")
+    )
+    assert result["epochs"] == 2
+    assert (tmp_path / "more" / "metrics.csv").read_text().splitlines()[0].endswith("val/loss,val/acc")
