@@ -6,11 +6,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a sibling temporary file, sync it to the disk, and rename it to `path`.
+    """Write a temporary file beside it, sync it to the disk, and rename it to `path`.
 
+    Only one process at a time may write a file. What a killed one leaves, the next one overwrites.
     Raises OSError, naming the file, if it cannot be written. What was there before is then still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -30,9 +31,3 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def remove_temporary_files(folder: Path) -> None:
-    """Remove what `write_atomically` left behind when its process was killed. Nobody else may be writing there."""
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)

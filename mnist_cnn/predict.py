@@ -8,16 +8,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import checkpoint_file
-
-if TYPE_CHECKING:
-    from mnist_cnn.model.classifier import DigitClassifier
-
-_CHUNK = 1000  # pictures held in memory
 
 
 class Answer(NamedTuple):
@@ -55,34 +50,17 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
     """
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
+    from mnist_cnn.data.pictures import read_picture
     from mnist_cnn.runs.checkpoint import load_classifier
 
     classifier = load_classifier(path)
-    for start in range(0, len(files), _CHUNK):
-        yield from _answer(classifier, files[start : start + _CHUNK])
-
-
-def _answer(classifier: "DigitClassifier", files: Sequence[str]) -> Iterator[Answer]:
-    import torch
-
-    from mnist_cnn.data.pictures import read_picture
-
-    pictures: dict[str, torch.Tensor] = {}
-    errors: dict[str, str] = {}
     for file in files:
         try:
-            pictures[file] = read_picture(file)
+            (probabilities,) = classifier.predict(read_picture(file)).probabilities.tolist()
+            probability = max(probabilities)
+            yield Answer(file, probabilities.index(probability), round(probability, 6))
         except InputError as error:
-            errors[file] = str(error)
-    images = torch.stack([*pictures.values()]) if pictures else torch.empty(0, 28, 28)
-    probabilities, digits = classifier.predict(images).probabilities.max(dim=1)
-    found = dict(zip(pictures, zip(digits.tolist(), probabilities.tolist(), strict=True), strict=True))
-    for file in files:
-        if file in errors:
-            yield Answer(file, error=errors[file])
-        else:
-            digit, probability = found[file]
-            yield Answer(file, digit, round(probability, 6))
+            yield Answer(file, error=str(error))
 
 
 if __name__ == "__main__":

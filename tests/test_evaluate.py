@@ -7,12 +7,13 @@ from pathlib import Path
 
 from mnist_cnn import evaluate
 from mnist_cnn.runs.directory import Run
+from tests.commands import Command
 from tests.conftest import Answer, Trained, one_line
 
 
 def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trained, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mnist_cnn.evaluate", str(trained.path), "--json"]
-    answer = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
+    out, _ = Command("-m", "mnist_cnn.evaluate", str(trained.path), "--json", cwd=tmp_path).communicate()
+    answer = json.loads(out)
     assert answer == {key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc")}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cnn.files import remove_temporary_files, write_atomically
+from mnist_cnn.files import write_atomically
 
 
 def full(_: int) -> None:
@@ -70,20 +70,12 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: 
     assert error.value.filename == str(tmp_path / "file" / "below")
 
 
-def test_the_temporary_file_of_a_killed_process_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process removes nothing
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_atomically(tmp_path / "last.ckpt", b"half")
+        write_atomically(tmp_path / "last.ckpt", b"half, and longer")
     monkeypatch.undo()
-    assert [file.name for file in tmp_path.iterdir()] == [f".last.ckpt.{os.getpid()}.tmp"]
-    remove_temporary_files(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_other_files_are_not_removed(tmp_path: Path) -> None:
-    for name in ("notes.tmp", ".lock", "last.ckpt", "folder"):
-        (tmp_path / name).touch()
-    remove_temporary_files(tmp_path)
-    remove_temporary_files(tmp_path / "missing")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert [file.name for file in tmp_path.iterdir()] == [".last.ckpt.tmp"]
+    write_atomically(tmp_path / "last.ckpt", b"whole")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("last.ckpt", b"whole")]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mnist_cnn.data.download import Unreachable, download, md5
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import remove_temporary_files, write_atomically
+from mnist_cnn.files import write_atomically
 
 FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
 SAMPLE = "sample"
@@ -73,11 +73,9 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
         created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):  # the system releases it when its process dies
-            remove_temporary_files(folder)
-            dead: dict[str, str] = {}
             for archive in archives:
                 if not archive.read():
-                    content = download(archive.file.name, archive.digest, [*mirrors, *archive.mirrors], dead)
+                    content = download(archive.file.name, archive.digest, [*mirrors, *archive.mirrors])
                     write_atomically(archive.file, content)
     except Unreachable:
         with suppress(OSError):  # some files are there

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import logging
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
@@ -24,26 +23,21 @@ class Unreachable(InputError):
     """No mirror has the file."""
 
 
-def download(name: str, digest: str, mirrors: Sequence[str], dead: dict[str, str]) -> bytes:
+def download(name: str, digest: str, mirrors: Sequence[str]) -> bytes:
     """Return the file with this MD5 from the first mirror that has it.
 
-    Mirrors in `dead` are not asked; those that fail to answer are added, with the reason.
     Raises Unreachable, with the reason of each mirror, if none has the file.
     """
     reasons = []
     for mirror in dict.fromkeys(mirrors):
         url = f"{mirror.rstrip('/')}/{name}"
-        reason = dead.get(mirror)
         try:
-            if reason is None:
-                content = _get(url)
-                if md5(content) == digest:
-                    return content
-                reason = f"its {len(content):,} bytes do not have the MD5 that torchvision lists"
-        except urllib.error.HTTPError as error:  # it answers, and may have other files
-            reason = str(error)
+            content = _get(url)
+            if md5(content) == digest:
+                return content
+            reason = f"its {len(content):,} bytes do not have the MD5 that torchvision lists"
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = dead[mirror] = str(getattr(error, "reason", error))
+            reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
         reasons.append(f"{url}: {reason}")
     raise Unreachable(f"{name} could not be fetched: {'; '.join(reasons)}")
 

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import remove_temporary_files, write_atomically
+from mnist_cnn.files import write_atomically
 
 
 class InUse(InputError):
@@ -84,8 +84,6 @@ class Run:
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
         """Start a training: what an earlier one left must not pass for its result. Writes .hydra/."""
-        for folder in (self.path, self.path / ".hydra", self.last.parent):
-            remove_temporary_files(folder)
         (self.path / "result.json").unlink(missing_ok=True)
         if resume_from != self.last:
             for file in (*self.last.parent.glob("*.ckpt"), self.metrics):

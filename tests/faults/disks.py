@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def permissions(work: Path, count: int) -> Iterator[Case]:
     for number in range(count):
         folder = work / f"permission-{number}" / "run"
         folder.parent.mkdir(mode=0o755 if number else 0o555)
-        process = start(folder, powerless)
+        command = [*powerless, sys.executable, "-m", "mnist_cnn.train", *KEYS, f"hydra.run.dir={folder}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if number:
             wait_until(Run(folder).last.exists, process)
             Run(folder).last.parent.chmod(0o555)

@@ -1,13 +1,11 @@
 """Runs that are killed or asked to stop at any moment; each must end as if nothing had been."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
+from tests.commands import Command
 from tests.faults import Case
 
 # 40 steps an epoch, and a long validation: 1,500 of the sample's 4,000 images
@@ -25,12 +24,9 @@ KEYS = (
 AT_ONCE = 2  # processes
 
 
-def start(folder: Path, before: Sequence[str] = ()) -> "subprocess.Popen[str]":
+def start(folder: Path) -> Command:
     """Start a training in a run directory, in a process of its own."""
-    command = [*before, sys.executable, "-m", "mnist_cnn.train", *KEYS, f"hydra.run.dir={folder}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return Command("-m", "mnist_cnn.train", *KEYS, f"hydra.run.dir={folder}")
 
 
 def finish(folder: Path) -> str:
@@ -68,19 +64,19 @@ def uncut(work: Path) -> tuple[Path, float]:
     return folder, (folder / "result.json").stat().st_mtime - begin
 
 
-def wait_until(there: Callable[[], bool], process: "subprocess.Popen[str]", every: float = 0.01) -> None:
+def wait_until(there: Callable[[], bool], process: "Command | subprocess.Popen[str]", every: float = 0.01) -> None:
     """Wait for something, or the process's end."""
     while process.poll() is None and not there():
         time.sleep(every)
 
 
-def _at_random(folder: Path, process: "subprocess.Popen[str]", seconds: float, chance: random.Random) -> None:
+def _at_random(folder: Path, process: Command, seconds: float, chance: random.Random) -> None:
     """Wait for a moment between the first file of a run and its end."""
     wait_until((folder / ".hydra" / "config.yaml").exists, process)
     time.sleep(chance.uniform(0, seconds))
 
 
-def _while_saving(folder: Path, process: "subprocess.Popen[str]", chance: random.Random) -> None:
+def _while_saving(folder: Path, process: Command, chance: random.Random) -> None:
     """Wait until a checkpoint is half written, after some that were whole."""
     for _ in range(chance.randrange(1, 6)):
         wait_until(lambda: not _half_written(folder), process, 0.0005)

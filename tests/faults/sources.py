@@ -20,7 +20,7 @@ from tests.faults import Case
 from tests.faults.site import BAD_URLS, BAD_WAYS, FILES, Site, flip_bit, small_mnist
 
 FORK = multiprocessing.get_context("fork")  # these processes inherit the patch of `small_mnist`
-TEMPORARY = ".train-images-idx3-ubyte.gz.4194305.tmp"
+TEMPORARY = ".train-images-idx3-ubyte.gz.tmp"
 
 DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {  # of the file that holds the training images
     "truncated": lambda content: content[: len(content) // 2],
