@@ -60,5 +60,13 @@ def prepare_machine() -> None:
         malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
+def available_cores() -> int:
+    """Return how many CPU cores this process may use: OMP_NUM_THREADS, or those that the system gives it."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,17 +6,16 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from mnist_cnn.cli import fail
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.settings import explain_hydra
 from mnist_cnn.signals import Stopped
+from mnist_cnn.training.start import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +43,6 @@ def reported(run: Run) -> Iterator[None]:
     try:
         yield
     except (InputError, RunError) as error:
-        if in_sweep():  # this job failed; the others go on
-            log.error("error: %s", error)
-            raise RunError(f"{run.path.name}: {error}") from error
         if is_first_process() and not isinstance(error, InUse):
             run.remove_if_unused()
         fail(error, status=2 if isinstance(error, InputError) else 1)
@@ -58,25 +54,10 @@ def reported(run: Run) -> Iterator[None]:
         raise
     except Exception as error:
         error.add_note(_BUG)
-        if in_sweep():
-            log.exception("failed")
         raise
-
-
-def in_sweep() -> bool:
-    """Whether this job is one of several, started with --multirun."""
-    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first of several."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _resume_command(run: Run) -> str:
     """Return this command line with what makes it resume in the same directory; of two equal keys the last counts."""
-    key, folder = "hydra.run.dir", run.path
-    if in_sweep():
-        key, folder = "hydra.sweep.dir", Path(HydraConfig.get().sweep.dir).resolve()
-    where = os.path.relpath(folder, HydraConfig.get().runtime.cwd)
-    return shlex.join(["python", "-m", "mnist_cnn.train", *sys.argv[1:], f"{key}={where}", "resume=auto"])
+    where = os.path.relpath(run.path, HydraConfig.get().runtime.cwd)
+    return shlex.join(["python", "-m", "mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={where}", "resume=auto"])

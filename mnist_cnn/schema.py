@@ -11,6 +11,7 @@ PADDINGS: Final = ("valid", "same")
 POOLINGS: Final = ("max", "average", "stride", "none")
 MOST_FILTERS: Final = 4096  # or units; a typing error must not fill the memory
 MOST_LAYERS: Final = 8
+MOST_THREADS: Final = 1024
 
 Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
 Url = Annotated[str, Field(pattern=r"^(http|https|file)://")]
@@ -117,7 +118,7 @@ class Settings(_Group):
     """The whole configuration of a training."""
 
     seed: int = Field(ge=0, lt=2**32)
-    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None
     label_smoothing: Share
     resume: str
     checkpoint: Checkpoint

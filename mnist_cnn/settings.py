@@ -1,5 +1,6 @@
 """The configuration: composed by Hydra from conf/ and checked before anything heavy is imported."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,15 @@ def load(cfg: DictConfig) -> Settings:
         raise InputError(_explain(error.errors()[0])) from error
 
 
+def conf_digest() -> str:
+    """Hash all of conf/: with equal overrides, an equal digest means an equal configuration."""
+    files = sorted(CONF.rglob("*.yaml"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 def explain_hydra(error: Exception) -> str:
     """Shorten Hydra's message about an override, and name the key that was probably meant."""
-    message = str(error).split("Config search path")[0]
+    message = " ".join(str(error).split("Config search path")[0].split())
     if message.startswith("Config group override"):  # model=null
         return "a group cannot be null: --help lists its choices"
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:

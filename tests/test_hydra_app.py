@@ -2,43 +2,29 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from mnist_cnn.errors import InputError, RunError
-from mnist_cnn.hydra_app import in_sweep, is_first_process, reported, run_hydra
+from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
+from mnist_cnn.training.start import is_first_process
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that Hydra has just started in the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     run = Run(tmp_path / "outputs" / "run")
     run.path.mkdir(parents=True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(runtime=SimpleNamespace(cwd=str(tmp_path))))
     (run.path / "train.log").touch()
     return run
-
-
-@pytest.fixture
-def sweep(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunMode], None]:
-    def start(mode: RunMode) -> None:
-        folder = run.path.parent
-        hydra = SimpleNamespace(
-            mode=mode, runtime=SimpleNamespace(cwd=str(folder.parent)), sweep=SimpleNamespace(dir=str(folder))
-        )
-        monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
-        monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
-
-    return start
 
 
 def fail_with(error: BaseException, run: Run) -> None:
@@ -72,20 +58,6 @@ def test_only_the_first_process_removes_the_directory(run: Run, monkeypatch: pyt
     assert run.path.exists()
 
 
-def test_a_failed_job_of_a_sweep_is_logged_and_stops_no_other(
-    run: Run, sweep: Callable[[RunMode], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    assert not in_sweep()
-    sweep(RunMode.RUN)
-    assert not in_sweep()
-    sweep(RunMode.MULTIRUN)
-    assert in_sweep()
-    with pytest.raises(RunError, match="^run: no x$"):
-        fail_with(InputError("no x"), run)
-    assert caplog.messages == ["error: no x"]
-    assert run.path.exists()
-
-
 def test_a_stopped_job_without_a_checkpoint_leaves_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with pytest.raises(Stopped):
@@ -95,23 +67,15 @@ def test_a_stopped_job_without_a_checkpoint_leaves_nothing(run: Run, caplog: pyt
 
 
 @pytest.mark.parametrize(
-    ("mode", "given", "expected"),
+    ("given", "expected"),
     [
-        (RunMode.RUN, "resume=never seed=1", "resume=never seed=1 hydra.run.dir=outputs/run resume=auto"),
-        (RunMode.RUN, "'data.dir=my data'", "'data.dir=my data' hydra.run.dir=outputs/run resume=auto"),
-        (RunMode.MULTIRUN, "-m seed=1,2", "-m seed=1,2 hydra.sweep.dir=outputs resume=auto"),
+        ("resume=never seed=1", "resume=never seed=1 hydra.run.dir=outputs/run resume=auto"),
+        ("'data.dir=my data'", "'data.dir=my data' hydra.run.dir=outputs/run resume=auto"),
     ],
 )
-def test_a_stopped_job_tells_the_command_that_resumes_it(
-    mode: RunMode,
-    given: str,
-    expected: str,
-    run: Run,
-    sweep: Callable[[RunMode], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_stopped_run_tells_the_command_that_resumes_it(
+    given: str, expected: str, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweep(mode)
     run.last.parent.mkdir()
     run.last.touch()
     monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(given)])
@@ -145,12 +109,7 @@ def test_our_errors_stay_as_they_are(error: BaseException) -> None:
     assert raised.value is error
 
 
-@pytest.mark.parametrize("mode", RunMode)
-def test_a_bug_of_ours_keeps_its_traceback(
-    mode: RunMode, run: Run, sweep: Callable[[RunMode], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    sweep(mode)
+def test_a_bug_of_ours_keeps_its_traceback(run: Run) -> None:
     with pytest.raises(ZeroDivisionError):
         run_hydra(lambda: fail_with(ZeroDivisionError(), run))
-    assert caplog.messages == (["failed"] if mode is RunMode.MULTIRUN else [])
     assert run.path.exists()

@@ -49,5 +49,5 @@ def test_every_block_runs(tmp_path: Path) -> None:
             assert process.returncode == 0, f"{command}\n{said}"
         ran += 1
     assert ran == len(BLOCKS) - 2 >= 6
-    assert len(list(tmp_path.glob("outputs/sweeps/*/*/*/result.json"))) == 4
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*/result.json"))) == 4
     assert (tmp_path / "outputs" / "mine" / "result.json").is_file()

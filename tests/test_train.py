@@ -159,21 +159,6 @@ def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answ
     assert logging.getLogger("matplotlib").level == logging.WARNING  # it reports its list of fonts in a first run
 
 
-def test_a_sweep_makes_a_run_directory_per_job(here: Path, cli: Callable[..., Answer]) -> None:
-    sweep = ("-m", "model.padding=valid,same", "hydra.sweep.dir=outputs/sweeps/first")
-    assert cli(command, *sweep, *QUICK).status == 0
-    results = [json.loads(file.read_text()) for file in here.glob("outputs/sweeps/first/*/result.json")]
-    assert sorted(result["parameters"] for result in results) == [104_202, 155_402]
-
-
-def test_one_bad_job_stops_no_other(here: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli(command, "-m", "model.padding=foo,valid", *TINY)
-    assert answer.status == 1
-    assert "model.padding=foo is not known" in answer.err.splitlines()[-1]
-    assert "model.padding=foo is not known" in next(here.glob("outputs/sweeps/*/*/*foo*/train.log")).read_text()
-    assert len(list(here.glob("outputs/sweeps/*/*/*/result.json"))) == 1
-
-
 @pytest.mark.parametrize("overrides", WRONG)
 def test_bad_input_is_one_line_status_2_and_nothing_written(
     overrides: str, here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
@@ -184,11 +169,6 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(
     assert answer.status == 2
     assert WRONG[overrides] in one_line(answer.err)
     assert not list(here.iterdir())
-
-
-def test_a_sweep_takes_one_device_per_job(here: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli(command, "-m", "model.padding=valid,same", *TINY, "trainer.devices=2")
-    assert (answer.status, "give 1" in answer.err.splitlines()[-1]) == (1, True)
 
 
 def test_a_run_directory_of_another_configuration_is_left_alone(

@@ -6,18 +6,22 @@ metrics.csv             a row per epoch
 result.json             written last: what was trained, and how well it does
 """
 
+import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from omegaconf import ListConfig, OmegaConf
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
+
+_LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
 
 
 class InUse(InputError):
@@ -53,6 +57,32 @@ class Run:
             return {}
         return result if isinstance(result, dict) else {}
 
+    def status(self) -> str:
+        """Return complete, failed, running, interrupted (it can be resumed), or waiting (nothing was saved yet)."""
+        if status := self.result().get("status"):
+            return str(status)
+        if self.is_in_use():
+            return "running"
+        return "interrupted" if self.last.is_file() else "waiting"
+
+    def overrides(self) -> list[str]:
+        """Return the overrides with which it was started; none if it was not."""
+        if isinstance(overrides := self.result().get("overrides"), list):
+            return [str(each) for each in overrides]
+        try:
+            overrides = OmegaConf.load(self.path / ".hydra" / "overrides.yaml")
+        except (OSError, ValueError):
+            return []
+        return [str(each) for each in overrides] if isinstance(overrides, ListConfig) else []
+
+    def last_row(self) -> dict[str, str]:
+        """Return the last row of metrics.csv; empty if there is none."""
+        try:
+            rows = list(csv.DictReader(self.metrics.read_text().splitlines()))
+        except OSError:
+            return {}
+        return rows[-1] if rows else {}
+
     def is_complete(self, digest: str) -> bool:
         """Whether this run has finished with the settings of that digest."""
         result = self.result()
@@ -77,10 +107,20 @@ class Run:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / ".lock", timeout=0):  # the system frees it when its holder dies
+            with FileLock(self.path / ".lock", timeout=_LOCK_SECONDS):  # the system frees it when its holder dies
                 yield
         except Timeout as error:
             raise InUse(f"{self.path} is in use by another process: give another hydra.run.dir") from error
+
+    def is_in_use(self) -> bool:
+        """Whether a process trains in this directory now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
         """Start a training: what an earlier one left must not pass for its result. Writes .hydra/."""
@@ -91,6 +131,16 @@ class Run:
                     file.unlink(missing_ok=True)
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
         write_atomically(self.path / ".hydra" / "overrides.yaml", overrides.encode())
+
+    def fail(self, error: str, overrides: Sequence[str]) -> None:
+        """Write why this run failed into result.json, unless there is the result of a complete run."""
+        if self.result().get("status") != "complete":
+            self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
+
+    def forget_result(self, even_if_complete: bool = False) -> None:
+        """Remove the result of a failed run, which is to be tried again."""
+        if even_if_complete or self.result().get("status") != "complete":
+            (self.path / "result.json").unlink(missing_ok=True)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json: from here on the run is complete."""

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
 from mnist_cnn import __version__, signals
+from mnist_cnn.cli import available_cores
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.backend import use_float32
@@ -28,6 +29,7 @@ from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import check_resumable
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
+from mnist_cnn.settings import conf_digest
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
@@ -80,6 +82,7 @@ class Job:
             "dataset": self.data.dataset.name,
             "overrides": list(self.overrides),
             "config_hash": self.settings.digest(),
+            "conf_hash": conf_digest(),
             "parameters": count_parameters(self.classifier.net),
             "epochs": len(self.epochs.rows),
             "steps": self.trainer.global_step,
@@ -105,7 +108,11 @@ class Job:
 
 
 def assemble(
-    cfg: Settings, run: Run, overrides: Sequence[str] = (), on_start: Callable[[], None] = lambda: None
+    cfg: Settings,
+    run: Run,
+    overrides: Sequence[str] = (),
+    on_start: Callable[[], None] = lambda: None,
+    cores: int | None = None,
 ) -> Job:
     """Build everything and bring the data. The run directory is written, and `on_start` called, when training starts.
 
@@ -113,11 +120,12 @@ def assemble(
     """
     quiet_lightning()
     use_float32()
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or cores or available_cores())  # always: another job of this process set it, too
     resume_from = run.checkpoint_to_resume(cfg.resume)
 
     def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        if cfg.threads:  # Lightning has chosen for the processes of DDP
+            torch.set_num_threads(cfg.threads)
         if trainer.is_global_zero:
             config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(overrides))
             run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)

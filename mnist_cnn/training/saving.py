@@ -16,6 +16,7 @@ from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
+from mnist_cnn.schema import MOST_THREADS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,10 +76,11 @@ class SaveLast(Checkpoint):
         self._saved_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": torch.get_rng_state()}
+        return {"random": torch.get_rng_state(), "threads": torch.get_num_threads()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         torch.set_rng_state(state_dict["random"])
+        torch.set_num_threads(min(int(state_dict["threads"]), MOST_THREADS))  # other bits with another number
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

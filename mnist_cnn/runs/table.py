@@ -1,0 +1,151 @@
+"""A table over many runs: a row for each configuration, its seeds folded to mean ± standard deviation."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mnist_cnn.errors import InputError, one_of
+from mnist_cnn.runs.directory import Run
+
+FIGURES = ("epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
+RANKED_BY = "val/acc"
+FORMATS = ("text", "csv", "json", "markdown")
+
+
+@dataclass
+class Row:
+    """One configuration: what was swept, how its runs ended, and the figures of the complete ones."""
+
+    swept: dict[str, str]
+    statuses: Counter[str] = field(default_factory=Counter)
+    figures: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """The number of complete runs."""
+        return self.statuses["complete"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in their order, and a line that says how they are ordered."""
+
+    keys: list[str]
+    rows: list[Row]
+    note: str
+
+    def cells(self) -> list[list[str]]:
+        """Return the header and the rows as text."""
+        names = [name for name in FIGURES if any(row.figures.get(name) for row in self.rows)]
+        lines = [[*self.keys, "n", "status", *names]]
+        for row in self.rows:
+            figures = [_figure(name, row.figures.get(name, [])) for name in names]
+            lines.append([*(row.swept.get(key, "") for key in self.keys), str(row.n), _status(row), *figures])
+        return lines
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a flat record per row, with full precision: name and name_sd of each figure."""
+        records = []
+        for row in self.rows:
+            record: dict[str, Any] = {**{key: row.swept.get(key, "") for key in self.keys}}
+            record |= {"n": row.n, "status": _status(row)}
+            for name in FIGURES:
+                values = row.figures.get(name, [])
+                record[name] = round(mean(values), 6) if values else None
+                record[f"{name}_sd"] = round(stdev(values), 6) if len(values) > 1 else None
+            records.append(record)
+        return records
+
+    def render(self, kind: str = "text") -> str:
+        """Write the table as text, csv, json or markdown."""
+        if kind == "json":
+            return json.dumps(self.records(), indent=2)
+        if kind == "csv":
+            text, records = io.StringIO(newline=""), self.records()
+            writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["n"])
+            writer.writeheader()
+            writer.writerows(records)
+            return text.getvalue().rstrip("\r\n")
+        head, *lines = self.cells()
+        widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+        padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in [head, *lines]]
+        if kind == "markdown":
+            padded.insert(1, ["-" * width for width in widths])
+            return "\n".join(["| " + " | ".join(line) + " |" for line in padded] + ["", self.note])
+        return "\n".join(["  ".join(line).rstrip() for line in padded] + [self.note])
+
+
+def find_runs(folder: Path) -> dict[Run, Sequence[str]]:
+    """Find the runs below a folder, complete or not, with their overrides.
+
+    Raises InputError if there are none.
+    """
+    found = {file.parent for name in (".lock", "result.json") for file in folder.rglob(name)}
+    if not found:
+        raise InputError(f"{folder} holds no runs: give the folder of a sweep")
+    return {run: run.overrides() for run in map(Run, sorted(found))}
+
+
+def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table:
+    """Compare runs, complete or not, by their overrides; order them by `sort`, or by val/acc if all have it.
+
+    Raises InputError if there is no such column.
+    """
+    given = {run: dict(each.partition("=")[::2] for each in overrides) for run, overrides in runs.items()}
+    keys = sorted({key for overrides in given.values() for key in overrides} - {"seed"})
+    keys = [key for key in keys if len({overrides.get(key) for overrides in given.values()}) > 1]
+    rows: dict[tuple[str, ...], Row] = {}
+    for run, overrides in given.items():
+        swept = {key: overrides.get(key, "") for key in keys}
+        row = rows.setdefault(tuple(swept.values()), Row(swept))
+        row.statuses[run.status()] += 1
+        for name, value in _figures(run).items():
+            row.figures.setdefault(name, []).append(value)
+    return _order(keys, list(rows.values()), sort)
+
+
+def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
+    most = max(row.n for row in rows)
+    whole = [row for row in rows if row.n == most > 0]
+    partial = [row for row in rows if row not in whole]
+    if sort in keys:
+        return Table(keys, sorted(rows, key=lambda row: row.swept[str(sort)]), f"ordered by {sort}")
+    if sort is not None:
+        one_of("--sort", sort, [*keys, *FIGURES])
+    by = sort or RANKED_BY
+    if not all(by in row.figures for row in whole) or not whole:
+        reason = "no validation split: give data.val_size=5000" if sort is None else f"not all have {sort}"
+        return Table(keys, rows, f"not ranked: {reason}" if whole else "not ranked: no run is complete")
+    best_is_low = by.endswith("loss") or by in ("epochs", "seconds")
+    whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)
+    missing = f"; {len(partial)} at the end lack complete runs" if partial else ""
+    return Table(keys, [*whole, *partial], f"ranked by {by}{missing}")
+
+
+def _figures(run: Run) -> dict[str, float]:
+    """Return the figures of a run; none if it is not complete."""
+    if run.status() != "complete":
+        return {}
+    result = run.result()
+    numbers = {**result, "seconds": sum(result.get("seconds_per_epoch", []))}
+    return {name: float(numbers[name]) for name in FIGURES if isinstance(numbers.get(name), int | float)}
+
+
+def _figure(name: str, values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    digits = {"epochs": 0, "seconds": 1}.get(name, 4)
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 and digits == 4 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def _status(row: Row) -> str:
+    if len(row.statuses) == 1:
+        return next(iter(row.statuses))
+    return ", ".join(f"{count} {status}" for status, count in sorted(row.statuses.items()))

@@ -1,0 +1,1 @@
+"""Many trainings: planned, launched, watched, and compared in a table."""

@@ -1,0 +1,83 @@
+"""Bring a sweep to its end: launch the jobs that have no result yet, by Hydra's launchers, until each has one."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+
+from mnist_cnn.settings import explain_hydra
+from mnist_cnn.sweeps.job import run_job
+from mnist_cnn.sweeps.plan import Job, Plan
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # at a job whose process dies; each resumes what the one before it saved
+_WAIT = 0.5  # seconds between looks at a job that another process trains
+
+
+def drive(plan: Plan, start_over: bool = False) -> dict[Job, str]:
+    """Train all jobs that are not complete. Returns what went wrong, by job.
+
+    Several processes may drive one sweep: they share its jobs, and each waits for those of the others.
+    """
+    left = [job for job in plan.jobs if start_over or not plan.is_complete(job)]
+    for job in left:
+        job.run.forget_result(even_if_complete=start_over)
+    deaths, wrong = Counter[Job](), dict[Job, str]()
+    while left:
+        free = [job for job in left if not job.run.is_in_use()]
+        launched = free if plan.is_parallel else free[:1]
+        returned = _launch(plan, launched)
+        died = [job for job in launched if job not in returned and not job.run.result()]
+        deaths.update(died)
+        returned |= {job: f"its process died {_ATTEMPTS} times" for job in died if deaths[job] == _ATTEMPTS}
+        for job, message in returned.items():
+            if message:
+                wrong[job] = message
+                job.run.fail(message, job.overrides)
+        left = [job for job in left if job not in wrong and not job.run.result()]
+        if not launched:
+            time.sleep(_WAIT)
+    return wrong
+
+
+def _launch(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:
+    """Train jobs by Hydra's launcher. Returns what went wrong with each ("" if nothing), but for those that died."""
+    wrong = _compose_all(plan, jobs) if plan.is_parallel else {}
+    jobs = [job for job in jobs if job not in wrong]
+    if not jobs:
+        return wrong
+    context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
+    try:
+        returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
+    except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra could not compose the job, or a process died
+        if not plan.is_parallel:
+            return dict.fromkeys(jobs, explain_hydra(error))
+        reason = str(error).partition("\n")[0]
+        log.warning("warning: the launcher gave up: %s: %s", type(error).__name__, reason)
+        return wrong
+    return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}
+
+
+def _compose_all(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:
+    """Return the jobs whose configuration cannot be composed: in a parallel launch one of them would end all."""
+    wrong = {}
+    for job in jobs:
+        try:
+            plan.loader.load_sweep_config(plan.cfg, [*job.all_overrides])
+        except Exception as error:  # noqa: BLE001 - Hydra and OmegaConf have many
+            wrong[job] = explain_hydra(error)
+    return wrong
+
+
+class _NoCallbacks:
+    """Launchers announce the start and the end of each job; nobody listens."""
+
+    def on_job_start(self, **_: Any) -> None: ...
+
+    def on_job_end(self, **_: Any) -> None: ...

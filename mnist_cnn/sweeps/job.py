@@ -1,0 +1,56 @@
+"""One job of a sweep: trained by the process that a launcher of Hydra's gives it, its failure kept in its folder."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from mnist_cnn.cli import available_cores, prepare_machine
+from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.runs.directory import InUse, Run
+from mnist_cnn.schema import Settings
+from mnist_cnn.settings import load
+from mnist_cnn.training.start import train
+
+log = logging.getLogger(__name__)
+
+
+def run_job(cfg: DictConfig) -> str:
+    """Train a job. Returns what went wrong, in one line; nothing if all went well or another process trains it."""
+    prepare_machine()
+    job = HydraConfig.get()
+    run = Run(Path(job.runtime.output_dir).resolve())
+    try:
+        settings = load(cfg)
+        check_single_process(settings)
+        train(settings, run, list(job.overrides.task), cores=cores_per_job(job.launcher))
+    except InUse:
+        return ""
+    except (InputError, RunError) as error:
+        log.info("error: %s", error)
+        return str(error)
+    except Exception as error:
+        log.info("failed", exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def check_single_process(settings: Settings) -> None:
+    """Raise InputError for a training of several processes: those that Lightning starts would start the sweep again."""
+    for key in ("devices", "num_nodes"):
+        if (value := getattr(settings.trainer, key)) != 1:
+            raise InputError(f"trainer.{key}={value} cannot be used in a sweep: give trainer.{key}=1")
+
+
+def cores_per_job(launcher: Any) -> int:
+    """Return how many CPU cores each of the jobs has that a launcher runs at once, for threads=null."""
+    name, cores = str(launcher["_target_"]).rpartition(".")[2], available_cores()
+    if name == "JoblibLauncher":
+        return max(1, cores // launcher.n_jobs) if launcher.n_jobs > 0 else 1
+    if name == "LocalLauncher":  # all jobs at once
+        return int(launcher.cpus_per_task or 1)
+    if name == "RayLauncher":
+        return int(launcher.ray.remote.get("num_cpus") or 1)
+    return cores  # one at a time; or a job of SLURM, which sees only the cores that it was given

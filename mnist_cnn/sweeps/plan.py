@@ -1,0 +1,151 @@
+"""What a sweep's command line stands for: its folder, and a job with a folder for each combination of values."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.settings import CONF, conf_digest
+
+_LONGEST_NAME = 100  # characters; a file system allows 255
+_WHERE = {"data.dir", "data.mirrors", "data.fallback", "resume", "threads", "logger"}  # not what a job computes
+_HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
+_LAUNCHERS = {  # the plugin of each, and the extra that installs it
+    "joblib": ("hydra_joblib_launcher", "sweep"),
+    "submitit_local": ("hydra_submitit_launcher", "cluster"),
+    "submitit_slurm": ("hydra_submitit_launcher", "cluster"),
+    "ray": ("hydra_ray_launcher", "cluster"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One combination of values: the overrides, and the run directory."""
+
+    name: str
+    overrides: tuple[str, ...]
+    run: Run
+
+    @property
+    def all_overrides(self) -> list[str]:
+        """The overrides, with those that name the directory."""
+        return [
+            *self.overrides,
+            f"hydra.sweep.dir={_quote(self.run.path.parent)}",
+            f"hydra.sweep.subdir={_quote(self.name)}",
+        ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep: its folder and its jobs, and what Hydra needs to launch them."""
+
+    folder: Path
+    jobs: tuple[Job, ...]
+    swept: tuple[str, ...]  # keys
+    cfg: DictConfig
+    loader: ConfigLoader
+    conf: str
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether the launcher runs several jobs at once."""
+        return not str(self.cfg.hydra.launcher["_target_"]).endswith(".BasicLauncher")
+
+    def is_complete(self, job: Job) -> bool:
+        """Whether a job is complete, judged without composing its configuration: that takes 0.1 s."""
+        result, expected = job.run.result(), ("complete", [*job.overrides], self.conf)
+        return (result.get("status"), result.get("overrides"), result.get("conf_hash")) == expected
+
+
+def plan(arguments: Sequence[str]) -> Plan:
+    """Plan the sweep that overrides describe, such as `model.padding=valid,same seed=range(3)`.
+
+    Its folder is named by what all jobs share, each job's by what differs, so that the same command finds the same
+    folders. hydra.sweep.dir replaces the first.
+    Raises InputError for a sweep without values or a launcher that is not installed, and what Hydra raises.
+    """
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+        loader = GlobalHydra.instance().config_loader()
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*arguments])
+        _check_launcher(overrides)
+        groups = [
+            str(each.input_line)
+            for each in overrides
+            if not each.is_sweep_override() and ("." not in each.key_or_group or each.key_or_group.startswith("hydra."))
+        ]
+        cfg = hydra.compose("train", [*_HYDRA, *groups], return_hydra_config=True)
+        by_experiment = [f"{key}={values}" for key, values in (cfg.hydra.sweeper.params or {}).items()]
+        given = {each.get_key_element(): each for each in parser.parse_overrides([*by_experiment, *arguments])}
+    task = [each for key, each in given.items() if not key.startswith(("hydra.", "hydra/"))]
+    shared = [each for each in task if not each.is_sweep_override()]
+    name = _name(str(each.input_line) for each in shared if each.key_or_group not in _WHERE)
+    folder = Path(cfg.hydra.sweep.dir)
+    if "hydra.sweep.dir" not in given:
+        folder /= name or "notebook"
+    OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
+    jobs = []
+    for values in product(*[_values(each) for each in task]):
+        own = _name(value for value, each in zip(values, task, strict=True) if each not in shared)
+        jobs.append(Job(own or "job", values, Run(folder.resolve() / (own or "job"))))
+    swept = tuple(each.key_or_group for each in task if each not in shared)
+    return Plan(folder, tuple(jobs), swept, cfg, loader, conf_digest())
+
+
+def is_sweep(overrides: Iterable[str]) -> bool:
+    """Whether an experiment among the overrides lists values to sweep."""
+    experiments = [each for each in overrides if each.startswith(("experiment=", "+experiment="))]
+    if not experiments:
+        return False
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return bool(hydra.compose("train", experiments, return_hydra_config=True).hydra.sweeper.params)
+    except (HydraException, OmegaConfBaseException):
+        return False  # who composes all of it will say what is wrong
+
+
+def _values(override: Override) -> list[str]:
+    """Return the override once for each of its values."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise InputError(f"{override.input_line} has no list of values: give a,b or range(3)")
+    values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise InputError(f"{override.input_line} has no values")
+    return values
+
+
+def _name(overrides: Iterable[str]) -> str:
+    """Join overrides to the name of a folder, in alphabetical order; a digest stands for what no name can hold."""
+    text = ",".join(sorted(overrides))
+    name = re.sub(r"[^\w.,=+~@()\[\]{}:-]", "_", text)[:_LONGEST_NAME]
+    return name if name == text else f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _quote(text: object) -> str:
+    """Quote text for Hydra's command line."""
+    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _check_launcher(overrides: Iterable[Override]) -> None:
+    """Raise InputError if the package of a launcher of Hydra's is not installed."""
+    for override in overrides:
+        package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))
+        if override.key_or_group == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
+            raise InputError(f"{override.input_line} needs a package: pip install 'mnist_cnn[{extra}]'")

@@ -1,0 +1,68 @@
+"""A sweep from its command line to its table."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.files import write_atomically
+from mnist_cnn.runs.table import compare
+from mnist_cnn.schema import Settings
+from mnist_cnn.settings import compose, explain_hydra
+from mnist_cnn.signals import Stopped
+from mnist_cnn.sweeps.drive import drive
+from mnist_cnn.sweeps.job import check_single_process
+from mnist_cnn.sweeps.plan import Plan, plan
+from mnist_cnn.sweeps.watch import watch
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Train what is missing of the sweep that overrides describe, and print its table.
+
+    Returns the exit status: 1 if a job failed. Raises InputError, before anything is written, for what can be wrong
+    in all jobs; what is wrong in one of them fails that one.
+    """
+    if flags := [each for each in arguments if each.startswith("-")]:
+        raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
+    try:
+        planned = plan(arguments)
+        settings = _check(planned)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(explain_hydra(error)) from error
+    try:
+        with watch(planned, settings.trainer.max_epochs if settings else 1):
+            wrong = drive(planned, start_over=settings is not None and settings.resume == "never")
+    except Stopped:
+        _print_table(planned)
+        command = shlex.join(["python", "-m", "mnist_cnn.train", "-m", *arguments, *_resume(arguments)])
+        print(f"stopped; to resume: {command}", file=sys.stderr)
+        raise
+    _print_table(planned)
+    for job, message in wrong.items():
+        print(f"error: {job.name}: {message}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _check(plan: Plan) -> Settings | None:
+    """Check the first job. An error in a key that is swept is that job's own; then there are no settings."""
+    try:
+        settings = compose(*plan.jobs[0].overrides)
+        check_single_process(settings)
+    except InputError as error:
+        if str(error).startswith(plan.swept):
+            return None
+        raise
+    return settings
+
+
+def _resume(arguments: Sequence[str]) -> list[str]:
+    return ["resume=auto"] if any(each.startswith("resume=") for each in arguments) else []
+
+
+def _print_table(plan: Plan) -> None:
+    table = compare({job.run: job.overrides for job in plan.jobs})
+    write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
+    print(table.render())

@@ -1,0 +1,59 @@
+"""Train in a run directory: from the beginning, from where it was interrupted, or not at all if it is complete."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from mnist_cnn.errors import RunError
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import Settings
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    settings: Settings,
+    run: Run,
+    overrides: Sequence[str] = (),
+    on_start: Callable[[], None] = lambda: None,
+    cores: int | None = None,
+) -> dict[str, Any]:
+    """Train and test in the run directory `run`. Returns the result, as in result.json.
+
+    With resume=auto a complete run is not trained again, and an interrupted one is resumed.
+    `cores` is what the settings' threads=null stands for: the CPU cores that this training may use.
+    Raises InputError, before anything is written, for what cannot be used; RunError for a run that fails.
+    """
+    try:
+        with run.locked() if is_first_process() else nullcontext():
+            if _is_done(settings, run):
+                log.info("%s is already complete; resume=never trains it again", run.path)
+                return run.result()
+            from mnist_cnn.training.job import assemble  # imports torch
+
+            return assemble(settings, run, overrides, on_start, cores).fit_and_test()
+    except OSError as error:
+        saved = "the last checkpoint is intact" if run.last.is_file() else "nothing was saved"
+        reason = error.strerror or error
+        raise RunError(f"{error.filename or run.path} cannot be read or written: {reason}; {saved}") from error
+
+
+def summarise(result: dict[str, Any]) -> str:
+    """Return a result as one line."""
+    validation = f"val/acc {result['val/acc']:.4f}  " if "val/acc" in result else ""
+    test = f"test/acc {result['test/acc']:.4f}  test/loss {result['test/loss']:.4f}"
+    return f"{result['dataset']}: {validation}{test}  on {result['test_images']:,} test images"
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a training, or the first of several."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _is_done(settings: Settings, run: Run) -> bool:
+    """Whether the run is complete, and on the data that was asked for: the sample may have stood in for MNIST."""
+    on_sample = run.result().get("dataset") == "mnist-sample"
+    may_be_sample = "sample" in (settings.data.name, settings.data.fallback)
+    return settings.resume == "auto" and run.is_complete(settings.digest()) and (may_be_sample or not on_sample)

@@ -1,0 +1,131 @@
+"""The table folds seeds, ranks by validation accuracy and never by the test, and marks what is not complete."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import stdev
+
+import pytest
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.table import compare, find_runs
+
+Runs = dict[Run, Sequence[str]]
+
+
+def add(folder: Path, overrides: str, figures: Mapping[str, float], status: str = "complete") -> tuple[Run, list[str]]:
+    run, given = Run(folder / overrides.replace(" ", ",")), overrides.split()
+    run.path.mkdir(parents=True)
+    run.finish({"status": status, "overrides": given, "epochs": 5, "seconds_per_epoch": [1.0, 2.5], **figures})
+    return run, given
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    """Two paddings with two seeds each; the worse on validation is the better on the test."""
+    return dict(
+        add(tmp_path, f"trainer=cpu model.padding={padding} seed={seed}", {"val/acc": val, "test/acc": 1 - val})
+        for padding, seed, val in [("valid", 0, 0.5), ("valid", 1, 0.75), ("same", 0, 0.875), ("same", 1, 1.0)]
+    )
+
+
+def test_a_row_holds_what_was_swept_and_the_mean_over_seeds(runs: Runs) -> None:
+    table = compare(runs)
+    assert table.keys == ["model.padding"]
+    head, best, worst = table.cells()
+    assert head == ["model.padding", "n", "status", "epochs", "seconds", "val/acc", "test/acc"]
+    assert best == ["same", "2", "complete", "5", "3.5", "0.9375 ± 0.0884", "0.0625 ± 0.0884"]
+    assert worst[:2] == ["valid", "2"]
+    assert best[5] == f"0.9375 ± {stdev([0.875, 1.0]):.4f}"
+
+
+def test_rows_are_ranked_by_validation_accuracy(runs: Runs) -> None:
+    assert [row.swept["model.padding"] for row in compare(runs).rows] == ["same", "valid"]
+    assert compare(runs).note == "ranked by val/acc"
+    by_test = compare(runs, "test/acc")
+    assert [row.swept["model.padding"] for row in by_test.rows] == ["valid", "same"]
+    assert [row.swept["model.padding"] for row in compare(runs, "model.padding").rows] == ["same", "valid"]
+
+
+def test_low_losses_and_times_come_first(tmp_path: Path) -> None:
+    runs = dict(add(tmp_path, f"lr={lr}", {"train/loss": lr}) for lr in (3, 1, 2))
+    for column in ("train/loss", "epochs"):
+        values = [row.swept["lr"] for row in compare(runs, column).rows]
+        assert values == (["1", "2", "3"] if column == "train/loss" else ["3", "1", "2"])
+
+
+def test_without_a_validation_split_nothing_is_ranked(tmp_path: Path) -> None:
+    runs = dict(add(tmp_path, f"lr={lr}", {"test/acc": lr / 10}) for lr in (1, 3, 2))
+    table = compare(runs)
+    assert [row.swept["lr"] for row in table.rows] == ["1", "3", "2"]
+    assert table.note == "not ranked: no validation split: give data.val_size=5000"
+
+
+def test_configurations_that_lack_seeds_are_marked_and_not_ranked(runs: Runs, tmp_path: Path) -> None:
+    runs |= dict([add(tmp_path, "trainer=cpu model.padding=full seed=0", {"val/acc": 1.0})])
+    failed = add(tmp_path, "trainer=cpu model.padding=full seed=1", {"val/acc": 1.0}, "failed")
+    table = compare(runs | dict([failed]))
+    assert [row.swept["model.padding"] for row in table.rows] == ["same", "valid", "full"]
+    assert table.note == "ranked by val/acc; 1 at the end lack complete runs"
+    assert table.cells()[-1][:3] == ["full", "1", "1 complete, 1 failed"]
+    assert table.rows[-1].figures["val/acc"] == [1.0]
+
+
+def test_runs_that_are_not_complete_have_a_status_and_no_figures(tmp_path: Path) -> None:
+    waiting, interrupted, running = (Run(tmp_path / name) for name in ("waiting", "interrupted", "running"))
+    interrupted.last.parent.mkdir(parents=True)
+    interrupted.last.touch()
+    with running.locked():
+        table = compare({waiting: ["a=1"], interrupted: ["a=2"], running: ["a=3"]})
+    assert table.cells() == [
+        ["a", "n", "status"], ["1", "0", "waiting"], ["2", "0", "interrupted"], ["3", "0", "running"]
+    ]  # fmt: skip
+    assert table.note == "not ranked: no run is complete"
+
+
+def test_the_formats_say_the_same(runs: Runs) -> None:
+    table = compare(runs)
+    records = json.loads(table.render("json"))
+    assert records[0] == {
+        "model.padding": "same", "n": 2, "status": "complete", "epochs": 5.0, "epochs_sd": 0.0, "seconds": 3.5,
+        "seconds_sd": 0.0, "train/loss": None, "train/loss_sd": None, "train/acc": None, "train/acc_sd": None,
+        "val/loss": None, "val/loss_sd": None, "val/acc": 0.9375, "val/acc_sd": 0.088388, "test/loss": None,
+        "test/loss_sd": None, "test/acc": 0.0625, "test/acc_sd": 0.088388,
+    }  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(table.render("csv"))))
+    assert [row["val/acc"] for row in rows] == [str(record["val/acc"]) for record in records]
+    lines = table.render("markdown").splitlines()
+    assert {line.count("|") for line in lines[:4]} == {8}
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert table.render().splitlines()[-1] == "ranked by val/acc"
+
+
+def test_runs_are_found_in_any_depth(runs: Runs, tmp_path: Path) -> None:
+    assert {run.path for run in find_runs(tmp_path.parent)} >= {run.path for run in runs}
+    assert find_runs(tmp_path) == runs
+
+
+def test_a_run_that_is_not_complete_keeps_its_overrides(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.locked():
+        run.begin("seed: 0\n", "- seed=0\n- model.padding=same\n")
+        assert find_runs(tmp_path) == {run: ["seed=0", "model.padding=same"]}
+
+
+def test_what_cannot_be_compared_is_refused(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(InputError, match=r"holds no runs: give the folder of a sweep$"):
+            find_runs(folder)
+    with pytest.raises(InputError, match=r"--sort=val/ac is not known: .*\(did you mean val/acc\?\)$"):
+        compare(runs, "val/ac")
+
+
+@pytest.mark.parametrize("content", ['{"status": "complete"}', '{"status": "new", "epochs": []}', "[]", "{", ""])
+def test_a_result_that_is_damaged_or_from_another_version_costs_only_its_figures(content: str, tmp_path: Path) -> None:
+    run, _ = add(tmp_path, "a=1", {})
+    (run.path / "result.json").write_text(content)
+    assert len(compare(find_runs(tmp_path)).rows) == 1

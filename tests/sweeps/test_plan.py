@@ -1,0 +1,124 @@
+"""A command line stands for the same folders each time, and for new ones only where it computes something else."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.files import write_atomically
+from mnist_cnn.settings import compose, conf_digest
+from mnist_cnn.sweeps import plan as module
+from mnist_cnn.sweeps.plan import Job, Plan, plan
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(planned: Plan) -> list[str]:
+    return [job.name for job in planned.jobs]
+
+
+def test_there_is_a_job_for_each_combination_of_values() -> None:
+    planned = plan(["optimizer=adam", "model.padding=valid,same", "seed=range(2)"])
+    assert names(planned) == [
+        f"model.padding={padding},seed={seed}" for padding in ("valid", "same") for seed in (0, 1)
+    ]
+    assert planned.jobs[1].overrides == ("optimizer=adam", "model.padding=valid", "seed=1")
+    assert planned.swept == ("model.padding", "seed")
+
+
+def test_the_folder_is_named_by_what_is_shared_and_the_jobs_by_what_is_not(here: Path) -> None:
+    first = plan(["trainer.max_epochs=1", "seed=0,1", "optimizer=adam"])
+    second = plan(["optimizer=adam", "seed=0,1,2", "trainer.max_epochs=1"])
+    assert first.folder == second.folder == Path("outputs/sweeps/optimizer=adam,trainer.max_epochs=1")
+    assert names(first) == names(second)[:2] == ["seed=0", "seed=1"]
+    assert first.jobs[0].run.path == here / first.folder / "seed=0"
+    assert plan(["seed=0,1"]).folder == Path("outputs/sweeps/notebook")
+
+
+def test_where_a_job_reads_and_writes_changes_no_folder() -> None:
+    where = ["data.dir=/x/y", "resume=never", "threads=1", "data.fallback=error", "hydra/job_logging=file"]
+    assert plan(["seed=0,1", *where]).folder == plan(["seed=0,1"]).folder
+
+
+def test_hydra_sweep_dir_rules() -> None:
+    planned = plan(["seed=0,1", "optimizer=adam", "hydra.sweep.dir=mine"])
+    assert (planned.folder, names(planned)) == (Path("mine"), ["seed=0", "seed=1"])
+
+
+def test_names_are_short_distinct_and_safe() -> None:
+    planned = plan(["data.dir=/a/b,/a_b", "logger.also={_target_:a.b}", "+model.x=" + "long" * 60])
+    a, b = names(planned)
+    assert a.startswith("data.dir=_a_b-")
+    assert a != b
+    assert len(planned.folder.name) < 120
+
+
+def test_a_job_names_its_folder_to_hydra_whatever_is_in_it() -> None:
+    (job,) = plan(["seed=1", "hydra.sweep.dir='it\\'s mine'"]).jobs
+    composed = plan([*job.all_overrides]).cfg
+    assert composed.hydra.sweep.dir == str(Path("it's mine").resolve())
+    assert composed.hydra.sweep.subdir == "job"
+
+
+def test_an_experiment_may_hold_the_sweep_and_the_command_line_narrows_it() -> None:
+    assert names(plan(["experiment=padding"])) == [
+        f"model.padding={padding},seed={seed}" for seed in range(3) for padding in ("valid", "same")
+    ]
+    assert names(plan(["experiment=padding", "seed=7"])) == ["model.padding=valid", "model.padding=same"]
+
+
+def test_a_shared_key_that_only_some_choices_have_is_no_error() -> None:
+    planned = plan(["optimizer=rmsprop,sgd", "optimizer.nesterov=false"])
+    assert len(planned.jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=interval(0,1)", r"^seed=interval\(0,1\) has no list of values: give a,b or range\(3\)$"),
+        ("seed=range(0)", r"^seed=range\(0\) has no values$"),
+    ],
+)
+def test_a_sweep_without_values_is_refused(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan([override])
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if "submitit" in name else find_spec(name))
+    with pytest.raises(InputError, match=r"needs a package: pip install 'mnist_cnn\[cluster\]'$"):
+        plan(["seed=0,1", "hydra/launcher=submitit_slurm"])
+
+
+def finish(job: Job, status: str = "complete", conf: str | None = None) -> None:
+    job.run.finish({"status": status, "overrides": [*job.overrides], "conf_hash": conf or conf_digest()})
+
+
+def test_a_job_is_complete_with_its_overrides_and_the_same_conf() -> None:
+    planned = plan(["seed=0,1,2,3"])
+    complete, failed, other, _ = planned.jobs
+    finish(complete)
+    finish(failed, "failed")
+    finish(other, conf="another")
+    assert [planned.is_complete(job) for job in planned.jobs] == [True, False, False, False]
+    with_other_overrides = plan(["seed=0,1", "threads=1"])
+    assert with_other_overrides.jobs[0].run == complete.run
+    assert not with_other_overrides.is_complete(with_other_overrides.jobs[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"status": 5}', b'{"status": "complete", "overrides": 3}'])
+def test_a_damaged_result_counts_as_none(content: bytes) -> None:
+    planned = plan(["seed=0,1"])
+    write_atomically(planned.jobs[0].run.path / "result.json", content)
+    assert not planned.is_complete(planned.jobs[0])
+
+
+def test_jobs_compose_to_what_a_single_run_would_be() -> None:
+    for job in plan(["optimizer=adam,sgd", "model.channels=[4,8],[8]"]).jobs:
+        cfg = compose(*job.overrides)
+        assert f"model.channels={cfg.model.to_dict()['channels']}".replace(" ", "") in job.name

@@ -1,0 +1,27 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mnist_cnn import sweep
+from mnist_cnn.runs.directory import Run
+from tests.conftest import Answer, one_line
+
+
+def test_the_table_is_printed_in_each_format(tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    for padding in ("valid", "same"):
+        run = Run(tmp_path / padding)
+        run.path.mkdir()
+        run.finish({"status": "complete", "overrides": [f"model.padding={padding}"], "test/acc": 0.5})
+    text, data = cli(sweep.main, tmp_path), cli(sweep.main, tmp_path, "--json")
+    assert text.out.startswith("model.padding  n  status")
+    assert [row["model.padding"] for row in json.loads(data.out)] == ["same", "valid"]
+    assert cli(sweep.main, tmp_path, "--csv").out.startswith("model.padding,n,status,epochs")
+    assert cli(sweep.main, tmp_path, "--markdown").out.startswith("| model.padding | n | status")
+    assert cli(sweep.main, tmp_path, "--sort", "test/acc").out.endswith("ranked by test/acc\n")
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(sweep.main, tmp_path)
+    assert (answer.status, one_line(answer.err)) == (
+        2, f"error: {tmp_path} holds no runs: give the folder of a sweep\n"
+    )  # fmt: skip
