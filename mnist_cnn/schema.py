@@ -141,3 +141,24 @@ class Settings(_Group):
     def digest(self) -> str:
         """Hash the decisive settings: 12 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Range(_Group):
+    """The numbers between two bounds that a search tries: whole ones if the bounds are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+
+class Search(_Group):
+    """A search over hyperparameters: conf/search/."""
+
+    n_trials: int = Field(ge=1, le=10_000)
+    seed: int = Field(ge=0, lt=2**31)
+    sampler: Literal["tpe", "random"]
+    pruner: Literal["halving", "none"]
+    reduction: int = Field(ge=2, le=100)
+    space: dict[str, Range | Annotated[list[str | int | float | bool], Field(min_length=1)]] = Field(min_length=1)
+    overrides: list[str]

@@ -2,26 +2,34 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean
-from mnist_cnn.schema import Conv, Dense, Settings
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
+from mnist_cnn.schema import Conv, Dense, Search, Settings
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
 
 
 def compose(*overrides: str) -> Settings:
-    """Return the settings that `python -m mnist_cnn.train` would use with these overrides."""
-    return load(_compose(*overrides))
+    """Return the settings that `python -m mnist_cnn.train` would use with these overrides.
+
+    Raises InputError, one line for the first key or value that cannot be used.
+    """
+    try:
+        return load(_compose(*overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(explain_hydra(error)) from error
 
 
 def load(cfg: DictConfig) -> Settings:
@@ -33,6 +41,21 @@ def load(cfg: DictConfig) -> Settings:
         return Settings.model_validate(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(str(error)) from error
+    except ValidationError as error:
+        raise InputError(_explain(error.errors()[0])) from error
+
+
+def load_search(name: str, changes: Sequence[str] = ()) -> Search:
+    """Read conf/search/NAME.yaml, with changes such as `n_trials=50`.
+
+    Raises InputError if there is no such file, or for the first key or value that cannot be used.
+    """
+    one_of("search", name, sorted(file.stem for file in (CONF / "search").glob("*.yaml")))
+    try:
+        cfg = OmegaConf.merge(OmegaConf.load(CONF / "search" / f"{name}.yaml"), OmegaConf.from_dotlist([*changes]))
+        return Search.model_validate(OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise InputError(f"search={name} cannot be used: {error}") from error
     except ValidationError as error:
         raise InputError(_explain(error.errors()[0])) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.train", "mnist_cnn.data.pictures"])
+_SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.sweeps.session", "mnist_cnn.data.pictures"])
 
 
 class Command:

@@ -75,13 +75,12 @@ class Run:
             return []
         return [str(each) for each in overrides] if isinstance(overrides, ListConfig) else []
 
-    def last_row(self) -> dict[str, str]:
-        """Return the last row of metrics.csv; empty if there is none."""
+    def rows(self) -> list[dict[str, str]]:
+        """Return the rows of metrics.csv: one for each epoch that was trained."""
         try:
-            rows = list(csv.DictReader(self.metrics.read_text().splitlines()))
+            return list(csv.DictReader(self.metrics.read_text().splitlines()))
         except OSError:
-            return {}
-        return rows[-1] if rows else {}
+            return []
 
     def is_complete(self, digest: str) -> bool:
         """Whether this run has finished with the settings of that digest."""
@@ -134,8 +133,9 @@ class Run:
 
     def fail(self, error: str, overrides: Sequence[str]) -> None:
         """Write why this run failed into result.json, unless there is the result of a complete run."""
-        if self.result().get("status") != "complete":
-            self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
+        with suppress(InUse), self.locked():
+            if self.result().get("status") != "complete":
+                self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
 
     def forget_result(self, even_if_complete: bool = False) -> None:
         """Remove the result of a failed run, which is to be tried again."""

@@ -73,12 +73,17 @@ class Table:
             writer.writerows(records)
             return text.getvalue().rstrip("\r\n")
         head, *lines = self.cells()
-        widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
-        padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in [head, *lines]]
         if kind == "markdown":
-            padded.insert(1, ["-" * width for width in widths])
-            return "\n".join(["| " + " | ".join(line) + " |" for line in padded] + ["", self.note])
-        return "\n".join(["  ".join(line).rstrip() for line in padded] + [self.note])
+            rule = ["-" * max(map(len, column)) for column in zip(*lines, strict=True)]
+            return "\n".join([*align([head, rule, *lines], "| ", " | ", " |"), "", self.note])
+        return "\n".join([*align([head, *lines]), self.note])
+
+
+def align(lines: Sequence[Sequence[str]], left: str = "", between: str = "  ", right: str = "") -> list[str]:
+    """Write lines of cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [between.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return [f"{left}{line}{right}".rstrip() for line in padded]
 
 
 def find_runs(folder: Path) -> dict[Run, Sequence[str]]:

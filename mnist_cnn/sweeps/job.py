@@ -25,7 +25,7 @@ def run_job(cfg: DictConfig) -> str:
     try:
         settings = load(cfg)
         check_single_process(settings)
-        train(settings, run, list(job.overrides.task), cores=cores_per_job(job.launcher))
+        train(settings, run, list(job.overrides.task), cores=cores_per_job(job.launcher), show_bar=False)
     except InUse:
         return ""
     except (InputError, RunError) as error:

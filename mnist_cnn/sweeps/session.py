@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from filelock import FileLock
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,9 +30,9 @@ def sweep(arguments: Sequence[str]) -> int:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
     try:
         planned = plan(arguments)
-        settings = _check(planned)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain_hydra(error)) from error
+    settings = _check(planned)
     try:
         with watch(planned, settings.trainer.max_epochs if settings else 1):
             wrong = drive(planned, start_over=settings is not None and settings.resume == "never")
@@ -64,5 +65,6 @@ def _resume(arguments: Sequence[str]) -> list[str]:
 
 def _print_table(plan: Plan) -> None:
     table = compare({job.run: job.overrides for job in plan.jobs})
-    write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
+    with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
+        write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
     print(table.render())

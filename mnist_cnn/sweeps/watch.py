@@ -89,6 +89,6 @@ class LiveView(Lines):
     def _show(self, job: Job) -> None:
         if job not in self._running:
             self._running[job] = self._bars.add_task(job.name, total=self._epochs, said="")
-        row = job.run.last_row()
+        row = (job.run.rows() or [{}])[-1]
         accuracy = "  ".join(f"{name} {row[name]}" for name in ("train/acc", "val/acc") if name in row)
         self._bars.update(self._running[job], completed=int(row.get("epoch", 0)), said=accuracy)

@@ -50,13 +50,16 @@ class Job:
     saver: SaveLast
     resume_from: Path | None
     overrides: Sequence[str]
+    pause_after: int | None
 
     def fit_and_test(self) -> dict[str, Any]:
-        """Train, test once, and write result.json. Returns its content."""
+        """Train, test once, and write result.json. Returns its content; nothing if training paused."""
         if self.trainer.is_global_zero:
             log.info("%s", self)
         with signals.defer_signals():
             self._fit()
+        if self.pause_after is not None:
+            return {}
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
         result = self._result(test)
         if self.trainer.is_global_zero:
@@ -113,6 +116,8 @@ def assemble(
     overrides: Sequence[str] = (),
     on_start: Callable[[], None] = lambda: None,
     cores: int | None = None,
+    show_bar: bool = True,
+    pause_after: int | None = None,
 ) -> Job:
     """Build everything and bring the data. The run directory is written, and `on_start` called, when training starts.
 
@@ -131,11 +136,14 @@ def assemble(
             run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)
             on_start()
 
-    epochs = EpochLog(run.metrics if cfg.logger.csv else None)
+    def pause(trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == pause_after
+
+    epochs = EpochLog(run.metrics if cfg.logger.csv else None, show_bar)
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
     best = [SaveBest(run.best)] if cfg.data.val_size else []
     # the saver comes last: it saves what the others count
-    trainer = _trainer(cfg, run, [LambdaCallback(on_train_start=start), epochs, *best, saver])
+    trainer = _trainer(cfg, run, [LambdaCallback(on_train_start=start, on_train_epoch_end=pause), epochs, *best, saver])
     data = _data(cfg)
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
@@ -144,7 +152,7 @@ def assemble(
     classifier = _classifier(cfg, all_steps)
     if resume_from:
         check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
-    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from, overrides)
+    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from, overrides, pause_after)
 
 
 def _data(cfg: Settings) -> MNISTDataModule:

@@ -40,8 +40,8 @@ class EpochLog(pl.Callback):
 
     steps_per_epoch: int
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file
+    def __init__(self, file: Path | None = None, show_bar: bool = True) -> None:
+        self.file, self.show_bar = file, show_bar
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
         self._begin = self._refreshed = self._elapsed = 0.0  # elapsed: seconds of this epoch before the interruption
@@ -91,7 +91,7 @@ class EpochLog(pl.Callback):
         self._begin = time.monotonic() - elapsed
         console = Console(stderr=True)
         # with several processes, reading a metric would wait for all of them
-        if console.is_terminal and trainer.world_size == 1 and self._bar is None:
+        if self.show_bar and console.is_terminal and trainer.world_size == 1 and self._bar is None:
             head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             columns = (TextColumn(head), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=console, transient=True)

@@ -19,11 +19,15 @@ def train(
     overrides: Sequence[str] = (),
     on_start: Callable[[], None] = lambda: None,
     cores: int | None = None,
+    show_bar: bool = True,
+    pause_after: int | None = None,
 ) -> dict[str, Any]:
     """Train and test in the run directory `run`. Returns the result, as in result.json.
 
     With resume=auto a complete run is not trained again, and an interrupted one is resumed.
-    `cores` is what the settings' threads=null stands for: the CPU cores that this training may use.
+    `cores` is what the settings' threads=null stands for: the CPU cores that this training may use. `show_bar` shows
+    a bar for each epoch, where there is a terminal. `pause_after` so many epochs, training pauses: there is no test and
+    no result yet, and the next call goes on.
     Raises InputError, before anything is written, for what cannot be used; RunError for a run that fails.
     """
     try:
@@ -33,7 +37,7 @@ def train(
                 return run.result()
             from mnist_cnn.training.job import assemble  # imports torch
 
-            return assemble(settings, run, overrides, on_start, cores).fit_and_test()
+            return assemble(settings, run, overrides, on_start, cores, show_bar, pause_after).fit_and_test()
     except OSError as error:
         saved = "the last checkpoint is intact" if run.last.is_file() else "nothing was saved"
         reason = error.strerror or error

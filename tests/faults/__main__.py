@@ -12,10 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults import Case, checkpoints, configs, disks, pictures, runs, saving, sources, stock
+from tests.faults import Case, checkpoints, configs, disks, pictures, runs, saving, sources, stock, sweeps
 
 SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
-COUNTS = {"kills": 50, "signals": 25, "permissions": 6, "stock": 30, "checkpoints": 1000, "pictures": 10_000}
+COUNTS = {
+    "kills": 50,
+    "signals": 25,
+    "permissions": 6,
+    "stock": 30,
+    "checkpoints": 1000,
+    "pictures": 10_000,
+    "sweep_kills": 100,
+    "sweep_drivers": 20,
+}
 
 
 def suites(work: Path, share: float) -> dict[str, Callable[[], Iterable[Case]]]:
@@ -32,6 +41,8 @@ def suites(work: Path, share: float) -> dict[str, Callable[[], Iterable[Case]]]:
         "data": lambda: sources.cases(work / "data"),
         "pictures": lambda: pictures.cases(work / "pictures", count["pictures"]),
         "configs": lambda: configs.cases(work / "configs"),
+        "sweep_kills": lambda: sweeps.kills(work / "sweep_kills", count["sweep_kills"]),
+        "sweep_drivers": lambda: sweeps.drivers(work / "sweep_drivers", count["sweep_drivers"]),
         "stock": lambda: stock.cases(work / "stock", count["stock"]),
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults import Case, __main__, checkpoints, disks, pictures, runs
+from tests.faults import Case, __main__, checkpoints, disks, pictures, runs, sweeps
 
 
 def went_well(cases: Iterable[Case], at_least: int) -> bool:
@@ -15,6 +15,11 @@ def went_well(cases: Iterable[Case], at_least: int) -> bool:
 def test_killed_and_stopped_runs_resume_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.kills(tmp_path, 2), at_least=2)
     assert went_well(runs.signals(tmp_path, 2), at_least=2)
+
+
+def test_a_sweep_that_is_killed_goes_on_and_several_processes_share_one(tmp_path: Path) -> None:
+    assert went_well(sweeps.kills(tmp_path / "kills", 5), at_least=6)
+    assert went_well(sweeps.drivers(tmp_path / "drivers", 1), at_least=1)
 
 
 def test_a_run_whose_disk_was_full_at_any_write_resumes_bit_identically(tmp_path: Path) -> None:

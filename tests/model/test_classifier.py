@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -49,6 +50,26 @@ def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) 
     torch.testing.assert_close(
         classifier.values("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
     )
+
+
+def test_each_epochs_metrics_are_of_its_own_images() -> None:
+    data = MNISTDataModule(name="sample", batch_size=500, val_size=500)
+    classifier = DigitClassifier({"channels": [2]}, optimizer=lambda weights: torch.optim.SGD(weights, lr=0))
+    trainer = pl.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0
+    )
+    trainer.fit(classifier, data)
+    trainer.test(classifier, data)
+    trainer.test(classifier, data)
+    metrics = (classifier.train_metrics, classifier.val_metrics, classifier.test_metrics)
+    assert [int(each.images) for each in metrics] == [3500, 500, 1000]
+
+
+def test_metrics_of_several_processes_add_up() -> None:
+    metrics = StageMetrics()
+    metrics.update(torch.tensor(0.5), torch.eye(10)[:4], torch.tensor([0, 1, 2, 9]))
+    metrics.sync(dist_sync_fn=lambda part, group: [part, part], distributed_available=lambda: True)
+    assert (int(metrics.images), int(metrics.correct), float(metrics.loss)) == (8, 6, 4.0)
 
 
 def test_metrics_weight_batches_by_their_images() -> None:

@@ -1,13 +1,17 @@
 import io
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
+import torch
 from rich.console import Console
 
+from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
 from mnist_cnn.training import progress
+from mnist_cnn.training.progress import EpochLog
 
 ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]")
 
@@ -20,6 +24,24 @@ def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monke
     train(compose(*ONE_EPOCH), Run(tmp_path))
     for part in ("epoch 1/1", "/63", "train/loss", "train/acc"):
         assert part in screen.getvalue()
+
+
+def test_a_sweep_shows_its_own_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True))
+    train(compose(*ONE_EPOCH), Run(tmp_path), show_bar=False)
+    assert screen.getvalue() == ""
+
+
+def test_the_seconds_of_a_resumed_epoch_include_those_before_the_interruption(tmp_path: Path) -> None:
+    epochs = EpochLog()
+    epochs.load_state_dict({"rows": [], "seconds": [], "elapsed": 100.0})
+    epochs.steps_per_epoch = 63
+    trainer, module = pl.Trainer(logger=False, enable_checkpointing=False), DigitClassifier()
+    module.train_metrics.update(torch.tensor(1.0), torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64))
+    epochs.on_train_start(trainer, module)
+    epochs.on_train_epoch_end(trainer, module)
+    assert 100 <= epochs.seconds[0] < 110
 
 
 def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

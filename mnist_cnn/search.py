@@ -1,0 +1,96 @@
+"""Search for good hyperparameters: `python -m mnist_cnn.search [search=NAME] [n_trials=N] [KEY=VALUE ...]`.
+
+conf/search/NAME.yaml says what is tried; other overrides hold for every trial. The same command again goes on, also
+after kill -9, and several processes may share a search. Trials are ranked by val/acc; only the winner is tested.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.runs.table import align
+from mnist_cnn.schema import Range, Search
+from mnist_cnn.settings import compose, load_search
+from mnist_cnn.signals import Stopped
+from mnist_cnn.training.start import summarise
+
+if TYPE_CHECKING:
+    from mnist_cnn.sweeps.search import Session
+    from mnist_cnn.sweeps.trials import Trial
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, search, and print the trials, what mattered, and the winner's command."""
+    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="search=NAME, n_trials=N, or as for train")
+    given = parser.parse_args(arguments).overrides
+    session = _open(given)
+    try:
+        for trial in session.run():
+            said = f"failed: {trial.run.result()['error']}" if trial.has_failed else _score(trial)
+            print(f"trial {trial.number}: {said}  {' '.join(trial.overrides)}", file=sys.stderr, flush=True)
+    except Stopped:
+        print(_table(session))
+        print(f"stopped; to resume: {shlex.join(['python', '-m', 'mnist_cnn.search', *given])}", file=sys.stderr)
+        raise
+    print(_table(session))
+    _finish(session)
+
+
+def _open(given: Sequence[str]) -> "Session":
+    """Check everything before anything is written."""
+    if find_spec("optuna") is None:
+        raise InputError("a search needs Optuna: pip install 'mnist_cnn[sweep]'")
+    own = {key: value for key, _, value in (each.partition("=") for each in given) if key in _OWN_KEYS}
+    others = [each for each in given if each.partition("=")[0] not in _OWN_KEYS]
+    name, folder = own.pop("search", "default"), own.pop("search.dir", None)
+    search = load_search(name, [f"{key}={value}" for key, value in own.items()])
+    overrides = (*search.overrides, *others)
+    first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
+    settings = compose(*overrides, *first)
+    if not settings.data.val_size:
+        raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
+    from mnist_cnn.sweeps.search import Session  # imports Optuna
+
+    where = Path(folder) if folder else Path("outputs") / "searches" / ",".join([name, *sorted(others)])
+    session = Session(search, where, overrides, settings.trainer.max_epochs)
+    session.begin()
+    return session
+
+
+_OWN_KEYS = {"search", "search.dir", *Search.model_fields} - {"seed", "overrides", "space"}
+
+
+def _table(session: "Session") -> str:
+    trials = sorted(session.trials(), key=lambda trial: (-trial.epochs, -max(trial.scores[-1:], default=0.0)))
+    keys = [*session.search.space]
+    lines = [["trial", *keys, "epochs", "val/acc", "status"]]
+    for trial in trials:
+        score = f"{trial.scores[-1]:.4f}" if trial.scores else ""
+        values = [str(trial.params[key]) for key in keys]
+        lines.append([str(trial.number), *values, str(trial.epochs), score, session.status(trial)])
+    return "\n".join(align(lines))
+
+
+def _score(trial: "Trial") -> str:
+    return f"epoch {trial.epochs}: val/acc {trial.scores[-1]:.4f}" if trial.scores else "not trained yet"
+
+
+def _finish(session: "Session") -> None:
+    """Test the winner, and print what mattered and its command."""
+    winner = session.winner()
+    if winner is None:
+        raise RunError("no trial was trained to the end")
+    print(f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}")
+    print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
+    print(shlex.join(["python", "-m", "mnist_cnn.train", *session.command(winner)]))
+
+
+if __name__ == "__main__":
+    run_command(main)

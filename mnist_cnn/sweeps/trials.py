@@ -1,0 +1,113 @@
+"""The trials of a search: run directories, and the rule that says which is trained next, and how far.
+
+Successive halving (Jamieson and Talwalkar 2016): all trials train to the first rung, the best of them to the next, and
+so on. A rung is an epoch after which training pauses, its schedule unchanged; a promotion resumes it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.files import write_atomically
+from mnist_cnn.runs.directory import Run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One proposal of values: its run directory, and the val/acc after each epoch that it has been trained."""
+
+    number: int
+    params: dict[str, Any]
+    run: Run
+    scores: tuple[float, ...]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has been trained."""
+        return len(self.scores)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether training it failed."""
+        return self.run.result().get("status") == "failed"
+
+    @property
+    def overrides(self) -> list[str]:
+        """The values as overrides."""
+        return [f"{key}={value}" for key, value in self.params.items()]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next: train a trial (a new one, if it is None) until it has so many epochs."""
+
+    trial: Trial | None
+    until: int
+
+
+def rungs(epochs: int, reduction: int) -> list[int]:
+    """Return the epochs after which trials are compared: 1, 3, 9, ... with a reduction of 3, and the last."""
+    powers = [reduction**power for power in range(epochs.bit_length()) if reduction**power < epochs]
+    return [*powers, epochs]
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Read the trials of a search, by number."""
+    trials = []
+    for file in sorted(folder.glob("trial-*/trial.json")):
+        known, run = read_json(file), Run(file.parent)
+        scores = tuple(float(row["val/acc"]) for row in run.rows())
+        trials.append(Trial(known["number"], known["params"], run, scores))
+    return trials
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read what a search has written. Raises InputError if it is damaged."""
+    try:
+        known = json.loads(file.read_bytes())
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise InputError(f"{file} is damaged: remove it, or give another search.dir")
+    return known
+
+
+def add_trial(folder: Path, number: int, params: dict[str, Any]) -> Trial:
+    """Write a new trial."""
+    run = Run(folder / f"trial-{number:03}")
+    write_atomically(run.path / "trial.json", json.dumps({"number": number, "params": params}).encode())
+    return Trial(number, params, run, ())
+
+
+def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], reduction: int) -> Step | None:
+    """Return what this process does next; None if all that is left is being done by others, or nothing is left."""
+    alive = [trial for trial in trials if not trial.has_failed]
+    for trial in alive:  # one that was interrupted goes first: then all is as if it had not been
+        if trial.epochs not in levels and not trial.run.is_in_use():
+            return Step(trial, next(level for level in levels if level > trial.epochs))
+    if len(trials) < n_trials:
+        return Step(None, levels[0])
+    for here, above in pairwise(levels):
+        if any(trial.epochs < here for trial in alive):
+            return None  # others still train on this rung
+        alive = survivors(alive, here, reduction)
+        for trial in alive:
+            if trial.epochs < above and not trial.run.is_in_use():
+                return Step(trial, above)
+    return None
+
+
+def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial]:
+    """Return the trials that go on from a rung: the best by val/acc there, of equals the earlier."""
+    ranked = sorted(trials, key=lambda trial: (-trial.scores[level - 1], trial.number))
+    return ranked[: max(1, len(trials) // reduction)]
+
+
+def winner(trials: Sequence[Trial], epochs: int) -> Trial | None:
+    """Return the trial with the best val/acc of those that were trained to the end; None if there is none."""
+    ended = [trial for trial in trials if trial.epochs >= epochs and not trial.has_failed]
+    return min(ended, key=lambda trial: (-trial.scores[-1], trial.number), default=None)

@@ -1,0 +1,177 @@
+"""A search goes on where it stopped, promotes by resuming, and tests its winner alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_cnn import search, signals
+from mnist_cnn.runs.checkpoint import read_checkpoint
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.settings import CONF, compose, load_search
+from mnist_cnn.sweeps import search as module
+from mnist_cnn.training.start import train
+from tests.conftest import Answer, one_line
+
+TINY = ("data.name=sample", "data.val_size=500", "trainer=cpu", "trainer.max_epochs=3", "model.channels=[2]")
+HERE = Path("mine")
+N = 4
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(cli: Callable[..., Answer], *overrides: str) -> Answer:
+    return cli(search.main, "reduction=2", f"search.dir={HERE}", *TINY, *overrides)
+
+
+def trials(folder: Path = HERE) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text())["params"] for file in sorted(folder.glob("trial-*/trial.json"))]
+
+
+def test_a_search_prunes_resumes_the_promoted_and_tests_the_winner(
+    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = run(cli, f"n_trials={N}")
+    assert answer.status == 0
+    epochs = [len(Run(folder).rows()) for folder in sorted(HERE.glob("trial-*"))]
+    assert sorted(epochs) == [1, 1, 2, 3]
+    assert len(list(HERE.glob("trial-*/result.json"))) == 1
+    *_, winner, command = answer.out.splitlines()
+    number = epochs.index(3)
+    assert winner.startswith(f"winner: trial {number}: mnist-sample: val/acc ")
+    assert Run(HERE / f"trial-{number:03}").result()["status"] == "complete"
+    overrides = command.replace("'", "").removeprefix("python -m mnist_cnn.train ").split()
+    never_paused = Run(tmp_path / "never paused")
+    result = train(compose(*overrides), never_paused)
+    assert result["test/acc"] == Run(HERE / f"trial-{number:03}").result()["test/acc"]
+    promoted = read_checkpoint(Run(HERE / f"trial-{number:03}").last)["state_dict"]
+    for key, value in read_checkpoint(never_paused.last)["state_dict"].items():
+        assert torch.equal(promoted[key], value), key
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_cnn.training.job.assemble", fail)
+        again = run(cli, f"n_trials={N}")
+    assert again.out == answer.out
+
+
+def test_a_search_that_is_stopped_anywhere_ends_with_the_same_trials(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(cli, f"n_trials={N}", "search.dir=whole")
+    calls = 0
+
+    def stop_every_second(*arguments: Any, **options: Any) -> object:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise signals.Stopped(2)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(module, "train", stop_every_second)
+    answers = [run(cli, f"n_trials={N}") for _ in range(2 * N + 1)]
+    assert answers[0].status == 130
+    assert "stopped; to resume: python -m mnist_cnn.search reduction=2 search.dir=mine" in answers[0].err
+    assert answers[-1].status == 0
+    assert trials() == trials(Path("whole"))
+    assert answers[-1].out.replace("mine", "whole") == whole.out
+
+
+def test_more_trials_go_on_from_those_that_are_there(cli: Callable[..., Answer]) -> None:
+    run(cli, "n_trials=1")
+    before = trials()
+    run(cli, "n_trials=2")
+    assert trials()[:1] == before
+    assert len(trials()) == 2
+
+
+def test_without_pruning_all_are_trained_to_the_end(cli: Callable[..., Answer]) -> None:
+    run(cli, "n_trials=2", "pruner=none", "sampler=random")
+    assert [len(Run(folder).rows()) for folder in HERE.glob("trial-*")] == [3, 3]
+
+
+def test_a_trial_that_fails_is_left_out_and_named(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_first(settings: Any, run: Run, *arguments: Any, **options: Any) -> object:
+        if run.path.name == "trial-000":
+            raise module.RunError("the weights became NaN")
+        return train(settings, run, *arguments, **options)
+
+    monkeypatch.setattr(module, "train", fail_first)
+    answer = run(cli, "n_trials=3")
+    assert answer.status == 0
+    assert answer.err.startswith("trial 0: failed: the weights became NaN  optimizer=")
+    assert "failed" in answer.out
+    assert Run(HERE / "trial-000").result()["error"] == "the weights became NaN"
+
+
+def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise module.RunError("the weights became NaN")
+
+    monkeypatch.setattr(module, "train", fail)
+    answer = run(cli, "n_trials=2")
+    assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: no trial was trained to the end")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("n_trials=0", "n_trials=0 cannot be used: it should be greater than or equal to 1"),
+        ("n_trials=many", "n_trials=many cannot be used: it should be a valid integer"),
+        ("sampler=tpee", "sampler=tpee is not known: give tpe or random (did you mean tpe?)"),
+        ("pruner=median", "pruner=median is not known: give halving or none"),
+        ("search=defualt", "search=defualt is not known: give one of default (did you mean default?)"),
+        ("data.val_size=0", "a search ranks by val/acc: give data.val_size=5000"),
+        ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
+        ("seed=1,2", "Ambiguous value"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_written(
+    overrides: str, message: str, cli: Callable[..., Answer]
+) -> None:
+    answer = run(cli, *overrides.split())
+    assert answer.status == 2
+    assert message in one_line(answer.err)
+    assert not HERE.exists()
+
+
+def test_the_folder_of_another_search_is_refused(cli: Callable[..., Answer]) -> None:
+    run(cli, "n_trials=1")
+    answer = run(cli, "n_trials=1", "sampler=random")
+    assert answer.status == 2
+    assert "mine holds another search: sampler was tpe, now it is random" in one_line(answer.err)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5"])
+def test_a_damaged_store_is_one_line(content: str, cli: Callable[..., Answer]) -> None:
+    run(cli, "n_trials=1")
+    for name in ("search.json", "trial-000/trial.json"):
+        before = (HERE / name).read_text()
+        (HERE / name).write_text(content)
+        answer = run(cli, "n_trials=1")
+        assert answer.status == 2
+        assert f"{name} is damaged: remove it" in one_line(answer.err)
+        (HERE / name).write_text(before)
+
+
+def test_optuna_missing_is_named_with_its_command(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    assert "pip install 'mnist_cnn[sweep]'" in one_line(run(cli, "n_trials=1").err)
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "search").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_search_composes(file: Path) -> None:
+    found = load_search(file.stem)
+    for key, values in found.space.items():
+        for value in values if isinstance(values, list) else (values.low, values.high):
+            assert compose(*found.overrides, f"{key}={value}").data.val_size
