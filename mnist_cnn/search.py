@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING
 from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range, Search
+from mnist_cnn.schema import Range
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
+from mnist_cnn.sweeps.plan import folder_name
 from mnist_cnn.training.start import summarise
 
 if TYPE_CHECKING:
     from mnist_cnn.sweeps.search import Session
     from mnist_cnn.sweeps.trials import Trial
+
+
+_OWN = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", "reduction")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,10 +51,11 @@ def _open(given: Sequence[str]) -> "Session":
     """Check everything before anything is written."""
     if find_spec("optuna") is None:
         raise InputError("a search needs Optuna: pip install 'mnist_cnn[sweep]'")
-    own = {key: value for key, _, value in (each.partition("=") for each in given) if key in _OWN_KEYS}
-    others = [each for each in given if each.partition("=")[0] not in _OWN_KEYS]
+    pairs = [each.partition("=") for each in given]
+    own = {key: value for key, _, value in pairs if key in _OWN}
+    others = [each for each in given if each.partition("=")[0] not in _OWN]
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
-    search = load_search(name, [f"{key}={value}" for key, value in own.items()])
+    search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()])
     overrides = (*search.overrides, *others)
     first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
     settings = compose(*overrides, *first)
@@ -58,13 +63,12 @@ def _open(given: Sequence[str]) -> "Session":
         raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
     from mnist_cnn.sweeps.search import Session  # imports Optuna
 
-    where = Path(folder) if folder else Path("outputs") / "searches" / ",".join([name, *sorted(others)])
+    own.pop("n_trials", None)
+    parts = [name, *sorted([*others, *(f"{key}={value}" for key, value in own.items())])]
+    where = Path(folder) if folder else Path("outputs") / "searches" / folder_name(parts)
     session = Session(search, where, overrides, settings.trainer.max_epochs)
     session.begin()
     return session
-
-
-_OWN_KEYS = {"search", "search.dir", *Search.model_fields} - {"seed", "overrides", "space"}
 
 
 def _table(session: "Session") -> str:

@@ -94,14 +94,14 @@ def plan(arguments: Sequence[str]) -> Plan:
         given = {each.get_key_element(): each for each in parser.parse_overrides([*by_experiment, *arguments])}
     task = [each for key, each in given.items() if not key.startswith(("hydra.", "hydra/"))]
     shared = [each for each in task if not each.is_sweep_override()]
-    name = _name(str(each.input_line) for each in shared if each.key_or_group not in _WHERE)
+    name = folder_name(sorted(str(each.input_line) for each in shared if each.key_or_group not in _WHERE))
     folder = Path(cfg.hydra.sweep.dir)
     if "hydra.sweep.dir" not in given:
         folder /= name or "notebook"
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
     jobs = []
     for values in product(*[_values(each) for each in task]):
-        own = _name(value for value, each in zip(values, task, strict=True) if each not in shared)
+        own = folder_name(sorted(value for value, each in zip(values, task, strict=True) if each not in shared))
         jobs.append(Job(own or "job", values, Run(folder.resolve() / (own or "job"))))
     swept = tuple(each.key_or_group for each in task if each not in shared)
     return Plan(folder, tuple(jobs), swept, cfg, loader, conf_digest())
@@ -131,9 +131,9 @@ def _values(override: Override) -> list[str]:
     return values
 
 
-def _name(overrides: Iterable[str]) -> str:
-    """Join overrides to the name of a folder, in alphabetical order; a digest stands for what no name can hold."""
-    text = ",".join(sorted(overrides))
+def folder_name(overrides: Iterable[str]) -> str:
+    """Join overrides to the name of a folder; a digest stands for what no name can hold."""
+    text = ",".join(overrides)
     name = re.sub(r"[^\w.,=+~@()\[\]{}:-]", "_", text)[:_LONGEST_NAME]
     return name if name == text else f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from mnist_cnn import signals
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import write_atomically
+from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.schema import MOST_THREADS
@@ -89,6 +90,8 @@ class SaveLast(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self._saved_step = True, trainer.global_step
+        if trainer.global_rank:  # the first process has the sums of all
+            cast(DigitClassifier, pl_module).train_metrics.reset()
         signals.handle_signals()  # Lightning has just taken over SIGTERM, and would end the run without saving
 
     def on_train_batch_end(
@@ -102,17 +105,18 @@ class SaveLast(Checkpoint):
             self._check_finite(trainer, pl_module)
         # a checkpoint of an epoch's last batch would resume behind the epoch's end (Lightning 2.6)
         if (due or stop) and not trainer.is_last_batch:
-            self._save(trainer, stop)
+            self._save(trainer, pl_module, stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check_finite(trainer, pl_module)
-        self._save(trainer, self._asked_to_stop(trainer))
+        self._save(trainer, pl_module, self._asked_to_stop(trainer))
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
 
-    def _save(self, trainer: pl.Trainer, then_stop: bool) -> None:
-        trainer.save_checkpoint(self.path)
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule, then_stop: bool) -> None:
+        with cast(DigitClassifier, module).train_metrics.sync_context():  # of all processes: one of them saves
+            trainer.save_checkpoint(self.path)
         self._saved_step = trainer.global_step
         if then_stop:
             raise signals.Stopped(signals.received() or SIGTERM)

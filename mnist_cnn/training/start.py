@@ -52,8 +52,9 @@ def summarise(result: dict[str, Any]) -> str:
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first of several."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this is the only process of a training, or the first: of Lightning's, torchrun's or SLURM's."""
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    return rank == "0"
 
 
 def _is_done(settings: Settings, run: Run) -> bool:
