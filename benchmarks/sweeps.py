@@ -47,28 +47,20 @@ def again(work: Path, jobs: int = 100) -> str:
 
 
 def overhead(work: Path, jobs: int = 40) -> str:
-    """Compare a sweep's seconds per job with those of the same trainings called in one process."""
+    """Time what a sweep does around its jobs' trainings, in one process."""
     code = (
-        "import sys, time; from pathlib import Path\n"
-        "from mnist_cnn.settings import compose; from mnist_cnn.runs.directory import Run\n"
-        "from mnist_cnn.training.start import train; import mnist_cnn.training.job\n"
-        "folder, jobs, *overrides = sys.argv[1:]\n"
-        "settings = [compose(*overrides, f'seed={seed}') for seed in range(int(jobs))]\n"
-        "train(settings[0], Run(Path(folder) / 'warm'))\n"
-        "begin = time.perf_counter()\n"
-        "for seed, each in enumerate(settings): train(each, Run(Path(folder) / str(seed)))\n"
-        "print(time.perf_counter() - begin)"
+        "import sys, time; from mnist_cnn.sweeps import job; from mnist_cnn.sweeps.session import sweep\n"
+        "train, inside = job.train, []\n"
+        "def timed(*arguments, **options):\n"
+        "    begin = time.perf_counter(); train(*arguments, **options); inside.append(time.perf_counter() - begin)\n"
+        "job.train = timed; begin = time.perf_counter(); sweep(sys.argv[1:])\n"
+        "print((time.perf_counter() - begin - sum(inside)) / len(inside))"
     )
     per_job = []
     for turn in range(5):
-        folder = work / f"overhead-{turn}"
-        call = [sys.executable, "-c", code, str(folder / "alone"), str(jobs), *SMALL]
-        alone = float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
-        one, many = (
-            command("train", "-m", f"seed=range({count})", *SMALL, f"hydra.sweep.dir={folder / str(count)}")
-            for count in (1, jobs + 1)
-        )
-        per_job.append((many - one - alone) / jobs)
+        call = [sys.executable, "-c", code, f"seed=range({jobs})", *SMALL, f"hydra.sweep.dir={work / str(turn)}"]
+        said = subprocess.run(call, check=True, capture_output=True, text=True).stdout
+        per_job.append(float(said.splitlines()[-1]))
     return (
         f"a sweep's own time per job: {median(per_job):.3f} s (n = 5 sweeps of {jobs} jobs, {min(per_job):.3f} to "
         f"{max(per_job):.3f})"

@@ -21,9 +21,8 @@ def test_every_package_is_locked_by_hashes_and_no_host_is_named() -> None:
 
 def test_the_lock_is_what_the_project_asks_for() -> None:
     extras = PROJECT["optional-dependencies"]
-    asked = [
-        Requirement(line) for line in PROJECT["dependencies"] + extras["dev"] + extras["tensorboard"] + extras["keras"]
-    ]
+    lines = [line for name in ("dev", "tensorboard", "keras", "sweep") for line in extras[name]]
+    asked = map(Requirement, PROJECT["dependencies"] + lines)
     locked = {name: version for name, version, _ in PINS}
     for requirement in asked:
         if requirement.name != PROJECT["name"]:
