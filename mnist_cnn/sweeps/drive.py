@@ -31,10 +31,10 @@ def drive(plan: Plan, start_over: bool = False) -> dict[Job, str]:
     while left:
         free = [job for job in left if not job.run.is_in_use()]
         launched = free if plan.is_parallel else free[:1]
-        returned = _launch(plan, launched)
+        returned, reason = _launch(plan, launched)
         died = [job for job in launched if job not in returned and not job.run.result()]
         deaths.update(died)
-        returned |= {job: f"its process died {_ATTEMPTS} times" for job in died if deaths[job] == _ATTEMPTS}
+        returned |= {job: f"{_ATTEMPTS} attempts failed: {reason}" for job in died if deaths[job] == _ATTEMPTS}
         for job, message in returned.items():
             if message:
                 wrong[job] = message
@@ -45,23 +45,26 @@ def drive(plan: Plan, start_over: bool = False) -> dict[Job, str]:
     return wrong
 
 
-def _launch(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:
-    """Train jobs by Hydra's launcher. Returns what went wrong with each ("" if nothing), but for those that died."""
+def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
+    """Train jobs by Hydra's launcher. Returns what went wrong with each ("" if nothing).
+
+    Jobs whose process died, or never started, are missing there; the launcher's reason comes second.
+    """
     wrong = _compose_all(plan, jobs) if plan.is_parallel else {}
     jobs = [job for job in jobs if job not in wrong]
     if not jobs:
-        return wrong
+        return wrong, ""
     context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
     try:
         returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
     except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra could not compose the job, or a process died
         if not plan.is_parallel:
-            return dict.fromkeys(jobs, explain_hydra(error))
-        reason = str(error).partition("\n")[0]
-        log.warning("warning: the launcher gave up: %s: %s", type(error).__name__, reason)
-        return wrong
-    return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}
+            return dict.fromkeys(jobs, explain_hydra(error)), ""
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        log.warning("warning: the launcher gave up: %s", reason)
+        return wrong, reason
+    return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""
 
 
 def _compose_all(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:

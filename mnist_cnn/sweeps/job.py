@@ -1,9 +1,13 @@
 """One job of a sweep: trained by the process that a launcher of Hydra's gives it, its failure kept in its folder."""
 
 import logging
+import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -16,11 +20,16 @@ from mnist_cnn.training.start import train
 
 log = logging.getLogger(__name__)
 
+_DEVICES = Path("/dev")
+_reserved: list[FileLock] = []  # held until this process ends
+
 
 def run_job(cfg: DictConfig) -> str:
     """Train a job. Returns what went wrong, in one line; nothing if all went well or another process trains it."""
     prepare_machine()
     job = HydraConfig.get()
+    if str(job.launcher["_target_"]).endswith(".JoblibLauncher"):
+        reserve_gpu()
     run = Run(Path(job.runtime.output_dir).resolve())
     try:
         settings = load(cfg)
@@ -54,3 +63,20 @@ def cores_per_job(launcher: Any) -> int:
     if name == "RayLauncher":
         return int(launcher.ray.remote.get("num_cpus") or 1)
     return cores  # one at a time; or a job of SLURM, which sees only the cores that it was given
+
+
+def reserve_gpu() -> None:
+    """Give this process a GPU of its own until it ends, on a machine with several. Call it before torch is imported."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = (
+        given.split(",") if given is not None else [device.name[6:] for device in sorted(_DEVICES.glob("nvidia[0-9]"))]
+    )
+    if _reserved or len(gpus) < 2:
+        return
+    for gpu in gpus:
+        lock = FileLock(Path(tempfile.gettempdir()) / f"mnist_cnn-gpu-{gpu}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            _reserved.append(lock)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return

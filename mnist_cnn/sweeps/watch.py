@@ -79,16 +79,20 @@ class LiveView(Lines):
         statuses = {job: job.run.status() for job in self.jobs}
         failed = [*statuses.values()].count("failed")
         done = failed + [*statuses.values()].count("complete")
-        self._bars.update(self._all, completed=done, said=f"{failed} failed" if failed else "")
+        parts = 0.0  # of the jobs that are running
         for job, status in statuses.items():
             if status == "running":
-                self._show(job)
+                parts += self._show(job) / self._epochs
             elif job in self._running:
                 self._bars.remove_task(self._running.pop(job))
+        self._bars.update(self._all, completed=done + min(parts, 0.99), said=f"{failed} failed" if failed else "")
 
-    def _show(self, job: Job) -> None:
+    def _show(self, job: Job) -> int:
+        """Show a running job. Returns how many epochs it has been trained."""
         if job not in self._running:
             self._running[job] = self._bars.add_task(job.name, total=self._epochs, said="")
         row = (job.run.rows() or [{}])[-1]
-        accuracy = "  ".join(f"{name} {row[name]}" for name in ("train/acc", "val/acc") if name in row)
-        self._bars.update(self._running[job], completed=int(row.get("epoch", 0)), said=accuracy)
+        accuracy = "  ".join(f"{name} {float(row[name]):.4f}" for name in ("train/acc", "val/acc") if name in row)
+        epoch = int(row.get("epoch", 0))
+        self._bars.update(self._running[job], completed=epoch, said=accuracy)
+        return epoch

@@ -1,7 +1,6 @@
 """The same command again goes on: complete jobs are skipped, failed ones retried, and a table ends each sweep."""
 
 import csv
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,14 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from mnist_cnn import signals
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import compose
-from mnist_cnn.sweeps import job
+from mnist_cnn.sweeps import drive, job
 from mnist_cnn.train import command, train
 from tests.conftest import Answer, one_line
 
@@ -198,12 +196,29 @@ def test_a_complete_sweep_does_not_import_torch(cli: Callable[..., Answer], here
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_jobs_at_once_share_the_cores() -> None:
-    cores = int(os.environ["OMP_NUM_THREADS"])
-    for launcher, expected in (
-        ({"_target_": "x.BasicLauncher"}, cores),
-        ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, 1),
-        ({"_target_": "x.LocalLauncher", "cpus_per_task": None}, 1),
-        ({"_target_": "x.LocalLauncher", "cpus_per_task": 3}, 3),
-    ):
-        assert job.cores_per_job(OmegaConf.create(launcher)) == expected
+def test_two_jobs_at_once_train_what_each_trains_alone(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = sweep(cli, "seed=0,1", "model.padding=valid,foo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert answer.status == 1
+    for seed in (0, 1):
+        alone = Run(tmp_path / str(seed))
+        train(compose(*TINY, f"seed={seed}", "threads=1"), alone)
+        at_once = weights(Run(FOLDER / f"model.padding=valid,seed={seed}"))
+        assert all(torch.equal(at_once[key], value) for key, value in weights(alone).items())
+        assert Run(FOLDER / f"model.padding=foo,seed={seed}").status() == "failed"
+
+
+def test_a_launcher_that_gives_up_is_tried_three_times_and_its_reason_told(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    class Broken:
+        def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
+            attempts.append(len(overrides))
+            raise BrokenPipeError("no workers\nat all")
+
+    monkeypatch.setattr(drive.Plugins, "instantiate_launcher", lambda *_, **__: Broken())
+    answer = sweep(cli, "seed=0,1", "hydra/launcher=joblib")
+    assert (answer.status, attempts) == (1, [2, 2, 2])
+    assert "error: seed=0: 3 attempts failed: BrokenPipeError: no workers\n" in answer.err
+    assert Run(FOLDER / "seed=1").status() == "failed"
