@@ -12,7 +12,8 @@ from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer,
 from mnist_cnn.settings import CONF, compose
 
 FILES = sorted(CONF.rglob("*.yaml"))
-CHOICES = [f"{file.parent.name}={file.stem}" for file in FILES if file.parent not in (CONF, *CONF.glob("hydra/*"))]
+NO_CHOICES = (CONF, CONF / "search", *CONF.glob("hydra/*"))
+CHOICES = [f"{file.parent.name}={file.stem}" for file in FILES if file.parent not in NO_CHOICES]
 
 
 def names(group: str) -> list[str]:

@@ -17,7 +17,7 @@ from mnist_cnn.data import datasets
 from mnist_cnn.errors import InputError
 from mnist_cnn.model import nets
 from mnist_cnn.schema import Settings
-from mnist_cnn.settings import CONF, compose, explain_hydra, load
+from mnist_cnn.settings import CONF, compose, load
 
 REMOVED = object()
 
@@ -310,16 +310,14 @@ def test_the_digest_does_not_depend_on_the_order_of_the_options() -> None:
     ],
 )
 def test_an_unknown_key_is_answered_with_the_one_probably_meant(overrides: str, expected: str) -> None:
-    with pytest.raises(hydra.errors.ConfigCompositionException) as error:
+    with pytest.raises(InputError) as error:
         compose(*overrides.split())
-    assert explain_hydra(error.value) == expected
+    assert str(error.value) == expected
 
 
 def test_an_unknown_choice_is_answered_with_the_choices_but_not_with_hydras_search_path() -> None:
-    with pytest.raises(hydra.errors.MissingConfigException) as error:
+    with pytest.raises(InputError, match="Available options in 'optimizer': adam adamw nadam rmsprop sgd$"):
         compose("optimizer=rmspop")
-    line = str(InputError(explain_hydra(error.value)))
-    assert line.endswith("Available options in 'optimizer': adam adamw nadam rmsprop sgd")
 
 
 def test_conf_is_the_folder_at_the_top() -> None:

@@ -1,7 +1,6 @@
 """One training: assembled from the settings, fitted, and tested."""
 
 import logging
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LambdaCallback
-from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
 from mnist_cnn import __version__, signals
@@ -31,8 +28,9 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import conf_digest
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
-from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
+from mnist_cnn.training.saving import SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
+from mnist_cnn.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +140,8 @@ def assemble(
     epochs = EpochLog(run.metrics if cfg.logger.csv else None, show_bar)
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
     best = [SaveBest(run.best)] if cfg.data.val_size else []
-    # the saver comes last: it saves what the others count
-    trainer = _trainer(cfg, run, [LambdaCallback(on_train_start=start, on_train_epoch_end=pause), epochs, *best, saver])
+    ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
+    trainer = build_trainer(cfg, run, [ours, epochs, *best, saver])  # the saver last: it saves what the others count
     data = _data(cfg)
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
@@ -175,42 +173,3 @@ def _classifier(cfg: Settings, steps: int) -> SlabClassifier:
         scheduler=lambda optimizer: build_scheduler(cfg.scheduler.to_dict(), optimizer, steps),
         label_smoothing=cfg.label_smoothing,
     )
-
-
-def _trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
-    logger = _logger(cfg.logger.also, run)
-    try:
-        trainer = pl.Trainer(
-            **options,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            logger=logger,
-            default_root_dir=run.path,
-            limit_val_batches=None if cfg.data.val_size else 0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # EpochOrder gives each process its share
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except Exception as error:
-        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {error}") from error
-    cores = os.cpu_count() or 1
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
-    return trainer
-
-
-def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
-    if also is None:
-        return False
-    filled = {key: str(run.path) if value is None else value for key, value in also.items()}
-    try:
-        logger = instantiate(filled)
-        if not isinstance(logger, Logger):
-            raise TypeError("it is not a Logger of Lightning")  # noqa: TRY301 - reported like any other reason
-    except Exception as error:
-        extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
-        reason = error.__cause__ or error
-        raise InputError(f"logger={extra} cannot be used: {reason}: pip install 'mnist_cnn[{extra}]'") from error
-    return logger

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from mnist_cnn.errors import InputError
+from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
-from mnist_cnn.training import job
+from mnist_cnn.training import trainer
 from mnist_cnn.training.job import Job, assemble
+from mnist_cnn.training.start import train
 from tests.faults.configs import QUICK
 
 
@@ -69,7 +71,7 @@ def test_threads_are_set_and_recorded(tmp_path: Path) -> None:
 
 
 def test_more_processes_than_cores_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(trainer.os, "cpu_count", lambda: 2)
     with pytest.raises(InputError, match=r"trainer.devices=3 cannot be used: this machine has 2 CPU cores"):
         assembled(tmp_path, "trainer.devices=3")
 
@@ -89,3 +91,28 @@ def test_what_is_about_to_be_trained_is_printed(tmp_path: Path) -> None:
     text = str(assembled(tmp_path, "data.val_size=500"))
     assert "total: 104,202 parameters" in text
     assert text.endswith("mnist-sample: 3,500 training images, 500 held out, on cpu")
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for more, expected in ((), 2), (("threads=1",), 1):
+            run, keys = Run(tmp_path / str(expected)), (*QUICK, "model.channels=[2]", "trainer.max_epochs=2")
+            train(compose(*keys), run, cores=2, pause_after=1)
+            train(compose(*keys, *more), run, cores=1, pause_after=2)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_paused_run_has_no_result_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    settings = compose(*QUICK, "model.channels=[2]", "trainer.max_epochs=3", "optimizer=adam", "scheduler=onecycle")
+    whole, paused = Run(tmp_path / "whole"), Run(tmp_path / "paused")
+    result = train(settings, whole)
+    for epoch in (1, 2, 3):
+        assert train(settings, paused, pause_after=epoch) == {}
+        assert len(paused.rows()) == epoch
+        assert paused.result() == {}
+    assert train(settings, paused)["test/loss"] == result["test/loss"]
+    ours, theirs = (read_checkpoint(run.last)["state_dict"] for run in (paused, whole))
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())

@@ -1,0 +1,56 @@
+"""Lightning's Trainer and logger, built from the settings."""
+
+import os
+from typing import Any
+
+import lightning.pytorch as pl
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import Settings
+from mnist_cnn.training.saving import AtomicCheckpointIO
+
+
+def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Build the Trainer, with the logger that the settings name.
+
+    Raises InputError for what cannot be used on this machine.
+    """
+    options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
+    logger = _logger(cfg.logger.also, run)
+    try:
+        trainer = pl.Trainer(
+            **options,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=logger,
+            default_root_dir=run.path,
+            limit_val_batches=None if cfg.data.val_size else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # EpochOrder gives each process its share
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except Exception as error:
+        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {error}") from error
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
+    return trainer
+
+
+def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
+    if also is None:
+        return False
+    filled = {key: str(run.path) if value is None else value for key, value in also.items()}
+    try:
+        logger = instantiate(filled)
+        if not isinstance(logger, Logger):
+            raise TypeError("it is not a Logger of Lightning")  # noqa: TRY301 - reported like any other reason
+    except Exception as error:
+        extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
+        reason = error.__cause__ or error
+        raise InputError(f"logger={extra} cannot be used: {reason}: pip install 'mnist_cnn[{extra}]'") from error
+    return logger
