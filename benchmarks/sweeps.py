@@ -117,6 +117,8 @@ def _killed(work: Path, trials: int, kills: int) -> str:
     for _ in range(kills):
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(5, 40))
+        if process.poll() is not None:
+            raise RuntimeError("the search had ended before it was killed")
         process.send_signal(signal.SIGKILL)
         process.wait()
     command("search", *call[3:])

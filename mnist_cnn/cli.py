@@ -61,10 +61,13 @@ def prepare_machine() -> None:
 
 
 def available_cores() -> int:
-    """Return how many CPU cores this process may use: OMP_NUM_THREADS, or those that the system gives it."""
+    """Return how many CPU cores this process is to use: OMP_NUM_THREADS, or all of the machine's."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given):
-        return int(given)
+    return int(given) if given.isdecimal() and int(given) else machine_cores()
+
+
+def machine_cores() -> int:
+    """Return how many CPU cores the system lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -22,6 +22,11 @@ NotNegative = Annotated[float, Field(ge=0)]
 _NOT_DECISIVE = {"resume", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
 
 
+def is_decisive(key: str) -> bool:
+    """Whether a setting decides what a run computes."""
+    return not {key, key.partition(".")[0]} & _NOT_DECISIVE
+
+
 class _Group(BaseModel):
     """Strict: an integer is no boolean, text is no number, a key that is not listed is an error."""
 
@@ -135,7 +140,7 @@ class Settings(_Group):
             f"{group}.{key}" if key else group: value
             for group, values in self.to_dict().items()
             for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
-            if group not in _NOT_DECISIVE and f"{group}.{key}" not in _NOT_DECISIVE
+            if is_decisive(f"{group}.{key}")
         }
 
     def digest(self) -> str:

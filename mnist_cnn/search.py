@@ -1,7 +1,7 @@
 """Search for good hyperparameters: `python -m mnist_cnn.search [search=NAME] [n_trials=N] [KEY=VALUE ...]`.
 
-conf/search/NAME.yaml says what is tried; other overrides hold for every trial. The same command again goes on, also
-after kill -9, and several processes may share a search. Trials are ranked by val/acc; only the winner is tested.
+conf/search/NAME.yaml lists what is tried; other overrides hold for every trial. Run the same command again to continue,
+also after kill -9. Several processes may share a search. Trials are ranked by val/acc; only the winner is tested.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from mnist_cnn.runs.table import align
 from mnist_cnn.schema import Range
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
+from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import folder_name
 from mnist_cnn.training.start import summarise
 
@@ -59,8 +60,14 @@ def _open(given: Sequence[str]) -> "Session":
     overrides = (*search.overrides, *others)
     first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
     settings = compose(*overrides, *first)
+    check_single_process(settings)
     if not settings.data.val_size:
         raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
+    if settings.resume != "auto" or not settings.logger.csv:
+        raise InputError("resume and logger.csv cannot be changed in a search: it resumes by the rows of metrics.csv")
+    for key in [each.partition("=")[0] for each in others]:
+        if key in search.space:
+            raise InputError(f"{key} is what search={name} tries: give another search, or another key")
     from mnist_cnn.sweeps.search import Session  # imports Optuna
 
     own.pop("n_trials", None)

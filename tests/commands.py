@@ -38,8 +38,8 @@ class Command:
     def kill(self) -> None:
         self._process.kill()
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        self._process.join(timeout)
+    def communicate(self) -> tuple[str, str]:
+        self._process.join()
         out, err = (file.read_text() for file in self._said)
         return out, err
 

@@ -14,6 +14,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import CONF, compose, load_search
 from mnist_cnn.sweeps import search as module
 from mnist_cnn.training.start import train
+from tests.commands import Command
 from tests.conftest import Answer, one_line
 
 TINY = ("data.name=sample", "data.val_size=500", "trainer=cpu", "trainer.max_epochs=3", "model.channels=[2]")
@@ -86,6 +87,23 @@ def test_a_search_that_is_stopped_anywhere_ends_with_the_same_trials(
     assert answers[-1].out.replace("mine", "whole") == whole.out
 
 
+def test_two_processes_share_a_search(here: Path, cli: Callable[..., Answer]) -> None:
+    given = ("-m", "mnist_cnn.search", "n_trials=4", "reduction=2", "search.dir=shared", *TINY)
+    processes = [Command(*given, cwd=here) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert outputs[0] == outputs[1]
+    assert sorted(len(Run(folder).rows()) for folder in Path("shared").glob("trial-*")) == [1, 1, 2, 3]
+    assert len(list(Path("shared").glob("trial-*/result.json"))) == 1
+
+
+def test_a_trial_that_another_process_has_trained_is_not_trained_further(tmp_path: Path) -> None:
+    settings, run = compose(*TINY, "trainer.max_epochs=2"), Run(tmp_path / "run")
+    for _ in range(2):
+        assert train(settings, run, pause_after=1) == {}
+        assert len(run.rows()) == 1
+
+
 def test_more_trials_go_on_from_those_that_are_there(cli: Callable[..., Answer]) -> None:
     run(cli, "n_trials=1")
     before = trials()
@@ -134,6 +152,10 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
         ("seed=1,2", "Ambiguous value"),
+        ("resume=never", "resume and logger.csv cannot be changed in a search"),
+        ("logger=none", "resume and logger.csv cannot be changed in a search"),
+        ("optimizer=sgd", "optimizer is what search=default tries"),
+        ("trainer=ddp", "trainer.devices=auto cannot be used in a sweep"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(
@@ -160,7 +182,7 @@ def test_a_damaged_store_is_one_line(content: str, cli: Callable[..., Answer]) -
         (HERE / name).write_text(content)
         answer = run(cli, "n_trials=1")
         assert answer.status == 2
-        assert f"{name} is damaged: remove it" in one_line(answer.err)
+        assert f"{name} is damaged: remove its folder" in one_line(answer.err)
         (HERE / name).write_text(before)
 
 

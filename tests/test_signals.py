@@ -1,5 +1,6 @@
 import contextlib
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -106,3 +107,7 @@ def test_a_thread_leaves_the_handlers_alone() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work).result() == {}
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_keeps_its_status_between_processes() -> None:
+    assert pickle.loads(pickle.dumps(signals.Stopped(15))).code == 143

@@ -131,6 +131,10 @@ class Run:
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
         write_atomically(self.path / ".hydra" / "overrides.yaml", overrides.encode())
 
+    def has_failed(self) -> bool:
+        """Whether the last attempt at this run failed."""
+        return self.result().get("status") == "failed"
+
     def fail(self, error: str, overrides: Sequence[str]) -> None:
         """Write why this run failed into result.json, unless there is the result of a complete run."""
         with suppress(InUse), self.locked():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from typing import Any
 
 from mnist_cnn.errors import InputError, one_of
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import is_decisive
 
 FIGURES = ("epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
 RANKED_BY = "val/acc"
-FORMATS = ("text", "csv", "json", "markdown")
 
 
 @dataclass
@@ -103,7 +104,7 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
     Raises InputError if there is no such column.
     """
     given = {run: dict(each.partition("=")[::2] for each in overrides) for run, overrides in runs.items()}
-    keys = sorted({key for overrides in given.values() for key in overrides} - {"seed"})
+    keys = sorted({key for overrides in given.values() for key in overrides if is_decisive(key)} - {"seed"})
     keys = [key for key in keys if len({overrides.get(key) for overrides in given.values()}) > 1]
     rows: dict[tuple[str, ...], Row] = {}
     for run, overrides in given.items():
@@ -120,7 +121,7 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
     whole = [row for row in rows if row.n == most > 0]
     partial = [row for row in rows if row not in whole]
     if sort in keys:
-        return Table(keys, sorted(rows, key=lambda row: row.swept[str(sort)]), f"ordered by {sort}")
+        return Table(keys, sorted(rows, key=lambda row: _number_or_text(row.swept[str(sort)])), f"ordered by {sort}")
     if sort is not None:
         one_of("--sort", sort, [*keys, *FIGURES])
     by = sort or RANKED_BY
@@ -131,6 +132,13 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
     whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)
     missing = f"; {len(partial)} at the end lack complete runs" if partial else ""
     return Table(keys, [*whole, *partial], f"ranked by {by}{missing}")
+
+
+def _number_or_text(value: str) -> tuple[float, str]:
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
 
 
 def _figures(run: Run) -> dict[str, float]:

@@ -19,30 +19,35 @@ _ATTEMPTS = 3  # at a job whose process dies; each resumes what the one before i
 _WAIT = 0.5  # seconds between looks at a job that another process trains
 
 
-def drive(plan: Plan, start_over: bool = False) -> dict[Job, str]:
+def drive(plan: Plan) -> dict[Job, str]:
     """Train all jobs that are not complete. Returns what went wrong, by job.
 
     Several processes may drive one sweep: they share its jobs, and each waits for those of the others.
     """
-    left = [job for job in plan.jobs if start_over or not plan.is_complete(job)]
-    for job in left:
-        job.run.forget_result(even_if_complete=start_over)
+    left = [job for job in plan.jobs if not plan.is_complete(job)]
     deaths, wrong = Counter[Job](), dict[Job, str]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
-        launched = free if plan.is_parallel else free[:1]
+        launched = free if plan.is_parallel and not deaths else free[:1]  # alone, a job can end no other
         returned, reason = _launch(plan, launched)
-        died = [job for job in launched if job not in returned and not job.run.result()]
-        deaths.update(died)
-        returned |= {job: f"{_ATTEMPTS} attempts failed: {reason}" for job in died if deaths[job] == _ATTEMPTS}
-        for job, message in returned.items():
-            if message:
-                wrong[job] = message
-                job.run.fail(message, job.overrides)
-        left = [job for job in left if job not in wrong and not job.run.result()]
-        if not launched:
+        for job in launched:
+            if job not in returned and not job.run.result():
+                deaths[job] += 1
+                if deaths[job] == _ATTEMPTS:
+                    returned[job] = f"{_ATTEMPTS} attempts failed: {reason}"
+            if returned.get(job):
+                job.run.fail(returned[job], job.overrides)
+        wrong |= {job: message for job, message in returned.items() if message}
+        wrong |= {job: str(job.run.result()["error"]) for job in left if job.run.has_failed()}  # others trained it
+        left = [job for job in left if job not in wrong and not _has_ended(plan, job, job in returned)]
+        if left and not launched:
             time.sleep(_WAIT)
     return wrong
+
+
+def _has_ended(plan: Plan, job: Job, returned: bool) -> bool:
+    """Whether a job is complete; one that returned has itself compared its result with its settings."""
+    return bool(job.run.result()) if returned else plan.is_complete(job)
 
 
 def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:

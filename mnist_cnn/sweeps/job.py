@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_cnn.cli import available_cores, prepare_machine
+from mnist_cnn.cli import available_cores, machine_cores, prepare_machine
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Settings
@@ -28,10 +28,10 @@ def run_job(cfg: DictConfig) -> str:
     """Train a job. Returns what went wrong, in one line; nothing if all went well or another process trains it."""
     prepare_machine()
     job = HydraConfig.get()
-    if str(job.launcher["_target_"]).endswith(".JoblibLauncher"):
-        reserve_gpu()
     run = Run(Path(job.runtime.output_dir).resolve())
     try:
+        if str(job.launcher["_target_"]).endswith(".JoblibLauncher"):
+            reserve_gpu()
         settings = load(cfg)
         check_single_process(settings)
         train(settings, run, list(job.overrides.task), cores=cores_per_job(job.launcher), show_bar=False)
@@ -39,11 +39,14 @@ def run_job(cfg: DictConfig) -> str:
         return ""
     except (InputError, RunError) as error:
         log.info("error: %s", error)
-        return str(error)
+        message = str(error)
     except Exception as error:
         log.info("failed", exc_info=True)
-        return f"{type(error).__name__}: {error}"
-    return ""
+        message = f"{type(error).__name__}: {error}"
+    else:
+        return ""
+    run.fail(message, list(job.overrides.task))
+    return message
 
 
 def check_single_process(settings: Settings) -> None:
@@ -55,14 +58,14 @@ def check_single_process(settings: Settings) -> None:
 
 def cores_per_job(launcher: Any) -> int:
     """Return how many CPU cores each of the jobs has that a launcher runs at once, for threads=null."""
-    name, cores = str(launcher["_target_"]).rpartition(".")[2], available_cores()
-    if name == "JoblibLauncher":
-        return max(1, cores // launcher.n_jobs) if launcher.n_jobs > 0 else 1
+    name = str(launcher["_target_"]).rpartition(".")[2]
+    if name == "JoblibLauncher":  # it has divided OMP_NUM_THREADS already
+        return max(1, machine_cores() // launcher.n_jobs) if launcher.n_jobs > 0 else 1
     if name == "LocalLauncher":  # all jobs at once
         return int(launcher.cpus_per_task or 1)
     if name == "RayLauncher":
         return int(launcher.ray.remote.get("num_cpus") or 1)
-    return cores  # one at a time; or a job of SLURM, which sees only the cores that it was given
+    return available_cores()  # one at a time; or a job of SLURM, which sees only the cores that it was given
 
 
 def reserve_gpu() -> None:
@@ -75,7 +78,7 @@ def reserve_gpu() -> None:
         return
     for gpu in gpus:
         lock = FileLock(Path(tempfile.gettempdir()) / f"mnist_cnn-gpu-{gpu}.lock")
-        with suppress(Timeout):
+        with suppress(Timeout, OSError):  # it is another user's
             lock.acquire(timeout=0)
             _reserved.append(lock)
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu

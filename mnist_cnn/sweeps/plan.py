@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import is_decisive
 from mnist_cnn.settings import CONF, conf_digest
 
 _LONGEST_NAME = 100  # characters; a file system allows 255
-_WHERE = {"data.dir", "data.mirrors", "data.fallback", "resume", "threads", "logger"}  # not what a job computes
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
 _LAUNCHERS = {  # the plugin of each, and the extra that installs it
     "joblib": ("hydra_joblib_launcher", "sweep"),
@@ -56,7 +56,7 @@ class Plan:
 
     folder: Path
     jobs: tuple[Job, ...]
-    swept: tuple[str, ...]  # keys
+    shared: tuple[str, ...]  # the keys that are not swept
     cfg: DictConfig
     loader: ConfigLoader
     conf: str
@@ -67,7 +67,7 @@ class Plan:
         return not str(self.cfg.hydra.launcher["_target_"]).endswith(".BasicLauncher")
 
     def is_complete(self, job: Job) -> bool:
-        """Whether a job is complete, judged without composing its configuration: that takes 0.1 s."""
+        """Whether a job is complete, without composing its configuration, which takes 0.1 s."""
         result, expected = job.run.result(), ("complete", [*job.overrides], self.conf)
         return (result.get("status"), result.get("overrides"), result.get("conf_hash")) == expected
 
@@ -94,17 +94,18 @@ def plan(arguments: Sequence[str]) -> Plan:
         given = {each.get_key_element(): each for each in parser.parse_overrides([*by_experiment, *arguments])}
     task = [each for key, each in given.items() if not key.startswith(("hydra.", "hydra/"))]
     shared = [each for each in task if not each.is_sweep_override()]
-    name = folder_name(sorted(str(each.input_line) for each in shared if each.key_or_group not in _WHERE))
+    name = folder_name(sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group)))
     folder = Path(cfg.hydra.sweep.dir)
     if "hydra.sweep.dir" not in given:
         folder /= name or "notebook"
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
+    if any(each.key_or_group == "experiment" and is_sweep(_values(each)) for each in task if each not in shared):
+        raise InputError("an experiment that lists values to sweep cannot be swept: give one at a time")
     jobs = []
     for values in product(*[_values(each) for each in task]):
         own = folder_name(sorted(value for value, each in zip(values, task, strict=True) if each not in shared))
         jobs.append(Job(own or "job", values, Run(folder.resolve() / (own or "job"))))
-    swept = tuple(each.key_or_group for each in task if each not in shared)
-    return Plan(folder, tuple(jobs), swept, cfg, loader, conf_digest())
+    return Plan(folder, tuple(jobs), tuple(each.key_or_group for each in shared), cfg, loader, conf_digest())
 
 
 def is_sweep(overrides: Iterable[str]) -> bool:
@@ -114,7 +115,8 @@ def is_sweep(overrides: Iterable[str]) -> bool:
         return False
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return bool(hydra.compose("train", experiments, return_hydra_config=True).hydra.sweeper.params)
+            found = [hydra.compose("train", [each], return_hydra_config=True) for each in experiments]
+        return any(cfg.hydra.sweeper.params for cfg in found)
     except (HydraException, OmegaConfBaseException):
         return False  # who composes all of it will say what is wrong
 

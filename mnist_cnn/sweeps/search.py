@@ -1,7 +1,7 @@
 """A search over hyperparameters: Optuna proposes, successive halving prunes, the run directories remember.
 
-No database: what is known of a trial stands in its run directory, so a killed process leaves nothing to repair, and
-several processes share a search by the locks of the runs. A study is made anew for each proposal, seeded by its number.
+There is no database. What is known of a trial is in its run directory: a killed process leaves nothing to repair, and
+several processes share a search by the locks of the runs. Each proposal builds a study from them, seeded by its number.
 """
 
 import json
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Range, Search
 from mnist_cnn.settings import compose
-from mnist_cnn.sweeps.trials import Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
+from mnist_cnn.sweeps.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
 from mnist_cnn.training.start import train
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Session:
     def begin(self) -> None:
         """Write what is searched, or compare it with what the folder holds. Raises InputError if they differ."""
         file = self.folder / "search.json"
-        now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": list(self.overrides)}
+        now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": sorted(self.overrides)}
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.locked():
             if not file.exists():
@@ -60,25 +61,24 @@ class Session:
                 f"{self.folder} holds another search: {changed[0]} was {then.get(changed[0])}, now it is "
                 f"{now[changed[0]]}: give another search.dir"
             )
-        for trial in read_trials(self.folder):
+        for trial in self.trials():
             trial.run.forget_result()
 
     def run(self) -> Iterator[Trial]:
         """Train trials until the search is complete. Yields each that was trained a step further, or failed."""
         while True:
             with self.locked():
-                trials = read_trials(self.folder)
+                trials = self.trials()
                 step = next_step(trials, self.search.n_trials, self.levels, self.search.reduction)
-                if step and step.trial is None:
-                    number = len(trials)
+                if step and step != WAIT and step.trial is None:
+                    number = next(number for number in count() if number not in {trial.number for trial in trials})
                     step = Step(add_trial(self.folder, number, self.propose(trials, number)), step.until)
-            if step and step.trial:
-                self._train(step.trial, step.until)
-                yield next(trial for trial in read_trials(self.folder) if trial.number == step.trial.number)
-            elif any(trial.run.is_in_use() for trial in trials):
-                time.sleep(_WAIT)
-            else:
+            if step is None:
                 return
+            if step.trial and self._train(step.trial, step.until):
+                yield next(trial for trial in self.trials() if trial.number == step.trial.number)
+            else:
+                time.sleep(_WAIT)
 
     def locked(self) -> FileLock:
         """Keep other processes from proposing a trial."""
@@ -99,11 +99,12 @@ class Session:
     def study(self, trials: Sequence[Trial], number: int = 0) -> optuna.Study:
         """Return the trials as a study of Optuna's, in memory."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        seed = self.search.seed * 2**20 + number
+        seed = (self.search.seed * 10_007 + number) % 2**32  # 10,000 trials at most
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         study = optuna.create_study(direction="maximize", sampler=samplers[self.search.sampler](seed=seed))
         for trial in trials:
-            state = TrialState.COMPLETE if trial.scores and not trial.has_failed else TrialState.FAIL
+            known = trial.epochs >= self.levels[0] and not trial.has_failed
+            state = TrialState.COMPLETE if known else TrialState.FAIL
             value = trial.scores[self.levels[0] - 1] if state is TrialState.COMPLETE else None  # all have this one
             study.add_trial(
                 create_trial(state=state, params=trial.params, distributions=self.distributions(), value=value)
@@ -119,12 +120,12 @@ class Session:
         return read_trials(self.folder)
 
     def status(self, trial: Trial) -> str:
-        """Return complete, failed, running, interrupted, or pruned at its rung."""
+        """Return complete, failed, running, interrupted, or paused (after a rung)."""
         if trial.has_failed or trial.run.is_in_use():
             return trial.run.status()
         if trial.epochs >= self.epochs:
             return "complete"
-        return "pruned" if trial.epochs in self.levels else "interrupted"
+        return "paused" if trial.epochs in self.levels else "interrupted"
 
     def importances(self) -> str:
         """Return the share of each hyperparameter in the variation of the first rung's val/acc."""
@@ -137,7 +138,7 @@ class Session:
 
     def winner(self) -> Trial | None:
         """Return the best trial of those trained to the end."""
-        return winner(read_trials(self.folder), self.epochs)
+        return winner(self.trials(), self.epochs)
 
     def command(self, trial: Trial) -> list[str]:
         """Return all overrides of a trial."""
@@ -145,17 +146,27 @@ class Session:
 
     def test(self, trial: Trial) -> dict[str, Any]:
         """Evaluate the test images: once, by the winner."""
-        return train(compose(*self.command(trial)), trial.run, self.command(trial), show_bar=False)
+        while True:
+            try:
+                return train(compose(*self.command(trial)), trial.run, self.command(trial), show_bar=False)
+            except InUse:  # another process of this search tests it
+                time.sleep(_WAIT)
 
-    def _train(self, trial: Trial, until: int) -> None:
+    def _train(self, trial: Trial, until: int) -> bool:
+        """Train a trial. Returns whether that was done, or failed; not if another process trains it."""
         overrides = self.command(trial)
-        try:
-            with _log_file(trial.run):
+        with _log_file(trial.run):
+            try:
                 train(compose(*overrides), trial.run, overrides, show_bar=False, pause_after=until)
-        except InUse:
-            time.sleep(_WAIT)
-        except (InputError, RunError) as error:
-            trial.run.fail(str(error), overrides)
+            except InUse:
+                return False
+            except (InputError, RunError) as error:
+                log.info("error: %s", error)
+                trial.run.fail(str(error), overrides)
+            except Exception as error:
+                log.info("failed", exc_info=True)
+                trial.run.fail(f"{type(error).__name__}: {error}", overrides)
+        return True
 
 
 def _distribution(values: Range | list[Any]) -> BaseDistribution:

@@ -33,9 +33,11 @@ def sweep(arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain_hydra(error)) from error
     settings = _check(planned)
+    for job in planned.jobs:
+        job.run.forget_result(even_if_complete=planned.cfg.resume == "never")
     try:
-        with watch(planned, settings.trainer.max_epochs if settings else 1):
-            wrong = drive(planned, start_over=settings is not None and settings.resume == "never")
+        with watch(planned, settings.trainer.max_epochs):
+            wrong = drive(planned)
     except Stopped:
         _print_table(planned)
         command = shlex.join(["python", "-m", "mnist_cnn.train", "-m", *arguments, *_resume(arguments)])
@@ -47,16 +49,20 @@ def sweep(arguments: Sequence[str]) -> int:
     return 1 if wrong else 0
 
 
-def _check(plan: Plan) -> Settings | None:
-    """Check the first job. An error in a key that is swept is that job's own; then there are no settings."""
-    try:
-        settings = compose(*plan.jobs[0].overrides)
-        check_single_process(settings)
-    except InputError as error:
-        if str(error).startswith(plan.swept):
-            return None
-        raise
-    return settings
+def _check(plan: Plan) -> Settings:
+    """Return the settings of the first job that has any. Raises InputError if none has, or for what all jobs share."""
+    errors: list[InputError] = []
+    for job in plan.jobs:
+        try:
+            settings = compose(*job.overrides)
+            check_single_process(settings)
+        except InputError as error:
+            if str(error).startswith(plan.shared):
+                raise
+            errors.append(error)
+        else:
+            return settings
+    raise errors[0]
 
 
 def _resume(arguments: Sequence[str]) -> list[str]:
@@ -65,6 +71,7 @@ def _resume(arguments: Sequence[str]) -> list[str]:
 
 def _print_table(plan: Plan) -> None:
     table = compare({job.run: job.overrides for job in plan.jobs})
+    plan.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
         write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
     print(table.render())

@@ -49,6 +49,9 @@ class Step:
     until: int
 
 
+WAIT = Step(None, 0)  # for what other processes train
+
+
 def rungs(epochs: int, reduction: int) -> list[int]:
     """Return the epochs after which trials are compared: 1, 3, 9, ... with a reduction of 3, and the last."""
     powers = [reduction**power for power in range(epochs.bit_length()) if reduction**power < epochs]
@@ -72,7 +75,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except ValueError:
         known = None
     if not isinstance(known, dict):
-        raise InputError(f"{file} is damaged: remove it, or give another search.dir")
+        raise InputError(f"{file} is damaged: remove its folder, or give another search.dir")
     return known
 
 
@@ -84,7 +87,7 @@ def add_trial(folder: Path, number: int, params: dict[str, Any]) -> Trial:
 
 
 def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], reduction: int) -> Step | None:
-    """Return what this process does next; None if all that is left is being done by others, or nothing is left."""
+    """Return what this process does next; None if nothing is left."""
     alive = [trial for trial in trials if not trial.has_failed]
     for trial in alive:  # one that was interrupted goes first: then all is as if it had not been
         if trial.epochs not in levels and not trial.run.is_in_use():
@@ -93,12 +96,14 @@ def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], red
         return Step(None, levels[0])
     for here, above in pairwise(levels):
         if any(trial.epochs < here for trial in alive):
-            return None  # others still train on this rung
+            return WAIT
         alive = survivors(alive, here, reduction)
         for trial in alive:
             if trial.epochs < above and not trial.run.is_in_use():
                 return Step(trial, above)
-    return None
+        if any(trial.epochs < above for trial in alive):
+            return WAIT
+    return WAIT if len(levels) == 1 and any(trial.epochs < levels[0] for trial in alive) else None
 
 
 def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial]:

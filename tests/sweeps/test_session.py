@@ -114,7 +114,7 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
 
 
 def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable[..., Answer]) -> None:
-    answer = sweep(cli, "optimizer=sgd,rmspop", "+optimizer.dampening=0")
+    answer = sweep(cli, "optimizer=rmspop,sgd", "+optimizer.dampening=0")
     assert answer.status == 1
     assert "error: optimizer=rmspop: In 'train': Could not find 'optimizer/rmspop'" in answer.err
     assert Run(FOLDER / "optimizer=sgd").status() == "complete"
@@ -132,6 +132,8 @@ def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable
         (["seed=[a", "model=conv"], "no viable alternative"),
         (["--cfg", "job"], "--cfg cannot be used in a sweep: give overrides only"),
         (["seed=range(0)"], "seed=range(0) has no values"),
+        (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot be swept"),
+        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: give valid or same"),
         (["hydra/launcher=foo", "seed=0,1"], "Could not find 'hydra/launcher/foo'"),
     ],
 )
@@ -144,13 +146,26 @@ def test_what_is_wrong_in_all_jobs_is_one_line_before_anything_is_written(
     assert not list(here.iterdir())
 
 
-def test_a_folder_of_another_sweep_is_left_alone(cli: Callable[..., Answer]) -> None:
+def test_jobs_of_other_settings_are_not_this_sweeps(cli: Callable[..., Answer], started: list[str]) -> None:
     sweep(cli, "seed=0,1")
     before = [Run(FOLDER / f"seed={seed}").result() for seed in (0, 1)]
     answer = sweep(cli, "seed=0,1", "optimizer=adam")
     assert answer.status == 1
-    assert "trained with optimizer._target_=" in answer.err
+    for seed in (0, 1):
+        assert f"error: seed={seed}: {FOLDER.resolve() / f'seed={seed}'}" in answer.err
+    assert answer.err.count("trained with optimizer._target_=") == 2
     assert [Run(FOLDER / f"seed={seed}").result() for seed in (0, 1)] == before
+    assert sweep(cli, "seed=0,1", "trainer.max_epochs=2").status == 0  # more epochs go on
+    assert [Run(FOLDER / f"seed={seed}").result()["epochs"] for seed in (0, 1)] == [2, 2]
+
+
+def test_a_change_in_conf_is_noticed(
+    cli: Callable[..., Answer], started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(cli, "seed=0,1")
+    monkeypatch.setattr("mnist_cnn.sweeps.plan.conf_digest", lambda: "another")
+    assert sweep(cli, "seed=0,1").status == 0
+    assert started == ["seed=0", "seed=1"] * 2  # asked; they found themselves complete
 
 
 def test_a_job_gives_the_bits_of_the_same_run_alone(cli: Callable[..., Answer], tmp_path: Path) -> None:
@@ -178,7 +193,9 @@ def test_a_stopped_sweep_shows_what_there_is_and_resumes(
     given = [*TINY, "hydra.sweep.dir=mine", "seed=0,1,2", "resume=never", "resume=auto"]
     last = answer.err.splitlines()[-1].replace("'", "")
     assert last == " ".join(["stopped; to resume: python -m mnist_cnn.train -m", *given])
-    assert sweep(cli, "seed=0,1,2").status == 0
+    complete = (FOLDER / "seed=0" / "result.json").read_bytes()
+    assert sweep(cli, "seed=0,1,2", "resume=never", "resume=auto").status == 0
+    assert (FOLDER / "seed=0" / "result.json").read_bytes() == complete
     assert [row["n"] for row in rows()] == ["3"]
 
 
@@ -219,6 +236,16 @@ def test_a_launcher_that_gives_up_is_tried_three_times_and_its_reason_told(
 
     monkeypatch.setattr(drive.Plugins, "instantiate_launcher", lambda *_, **__: Broken())
     answer = sweep(cli, "seed=0,1", "hydra/launcher=joblib")
-    assert (answer.status, attempts) == (1, [2, 2, 2])
+    assert (answer.status, attempts) == (1, [2, 1, 1, 1, 1])  # after a death one at a time
     assert "error: seed=0: 3 attempts failed: BrokenPipeError: no workers\n" in answer.err
     assert Run(FOLDER / "seed=1").status() == "failed"
+
+
+def test_a_job_that_another_process_failed_counts(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_elsewhere(settings: Settings, run: Run, *arguments: Any, **options: Any) -> object:
+        Run(FOLDER / "seed=1").fail("no more memory there", [])
+        return train(settings, run, *arguments, **options)
+
+    monkeypatch.setattr(job, "train", fail_elsewhere)
+    answer = sweep(cli, "seed=0,1")
+    assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: seed=1: no more memory there")

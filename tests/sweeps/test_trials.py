@@ -6,7 +6,7 @@ import pytest
 
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.sweeps.trials import Step, Trial, add_trial, next_step, read_trials, rungs, survivors, winner
+from mnist_cnn.sweeps.trials import WAIT, Step, Trial, add_trial, next_step, read_trials, rungs, survivors, winner
 
 LEVELS, REDUCTION = [1, 3, 5], 2
 
@@ -61,9 +61,13 @@ def test_what_another_process_trains_is_waited_for(tmp_path: Path) -> None:
     trials = [trial(0, 0.5, folder=tmp_path), trial(1, folder=tmp_path), trial(2, 0.9, folder=tmp_path)]
     with trials[1].run.locked():
         assert next_step(trials, 4, LEVELS, REDUCTION) == Step(None, 1)
-        assert next_step(trials, 3, LEVELS, REDUCTION) is None
+        assert next_step(trials, 3, LEVELS, REDUCTION) is WAIT
+        assert next_step(trials, 3, [5], REDUCTION) == Step(trials[0], 5)
     with trials[2].run.locked():
-        assert next_step([trials[0], trials[2]], 2, LEVELS, REDUCTION) is None
+        assert next_step([trials[0], trials[2]], 2, LEVELS, REDUCTION) is WAIT
+    alone = trial(0, 0.5, folder=tmp_path)
+    with alone.run.locked():
+        assert next_step([alone], 1, [5], REDUCTION) is WAIT
 
 
 def test_of_equals_the_earlier_goes_on_and_one_always_does() -> None:
