@@ -18,8 +18,8 @@ def test_killed_and_stopped_runs_resume_bit_identically(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_is_killed_goes_on_and_several_processes_share_one(tmp_path: Path) -> None:
-    assert went_well(sweeps.kills(tmp_path / "kills", 5), at_least=1)
-    assert went_well(sweeps.drivers(tmp_path / "drivers", 1), at_least=1)
+    assert went_well(sweeps.kills(tmp_path, 5), at_least=1)
+    assert went_well(sweeps.drivers(tmp_path, 1), at_least=1)
 
 
 def test_a_run_whose_disk_was_full_at_any_write_resumes_bit_identically(tmp_path: Path) -> None:
