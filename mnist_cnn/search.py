@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session = _open(given)
     try:
         for trial in session.run():
-            said = f"failed: {trial.run.result()['error']}" if trial.has_failed else _score(trial)
+            said = f"failed: {trial.run.result()['error']}" if trial.run.has_failed() else _score(trial)
             print(f"trial {trial.number}: {said}  {' '.join(trial.overrides)}", file=sys.stderr, flush=True)
     except Stopped:
         print(_table(session))
@@ -98,7 +98,9 @@ def _finish(session: "Session") -> None:
     winner = session.winner()
     if winner is None:
         raise RunError("no trial was trained to the end")
-    print(f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}")
+    print(
+        f"importance for val/acc after epoch {session.levels[0]}: {session.proposals().importances(session.trials())}"
+    )
     print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
     print(shlex.join(["python", "-m", "mnist_cnn.train", *session.command(winner)]))
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,9 @@ def compose(*overrides: str) -> Settings:
 
     Raises InputError, one line for the first key or value that cannot be used.
     """
-    try:
-        return load(_compose(*overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain_hydra(error)) from error
+    with hydra_explained():
+        cfg = _compose(*overrides)
+    return load(cfg)
 
 
 def load(cfg: DictConfig) -> Settings:
@@ -64,6 +64,17 @@ def conf_digest() -> str:
     """Hash all of conf/: with equal overrides, an equal digest means an equal configuration."""
     files = sorted(CONF.rglob("*.yaml"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+@contextmanager
+def hydra_explained() -> Iterator[None]:
+    """Within this context, what Hydra says of overrides becomes an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise InputError(explain_hydra(error)) from error
 
 
 def explain_hydra(error: Exception) -> str:

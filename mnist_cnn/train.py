@@ -21,6 +21,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import CONF, load
 from mnist_cnn.sweeps.plan import is_sweep
 from mnist_cnn.sweeps.session import sweep
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import is_first_process, summarise, train
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Train once, as the command line says."""
     run = Run(Path(HydraConfig.get().runtime.output_dir).resolve())
     with reported(run):
-        result = train(load(cfg), run, list(HydraConfig.get().overrides.task), on_start=run.link_latest)
+        result = train(load(cfg), run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
     if is_first_process():
         log.info("%s  %s", summarise(result), os.path.relpath(run.path))
     return result

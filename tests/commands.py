@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,9 +19,9 @@ class Command:
     """`python -m MODULE ARGUMENTS`, or `python -c CODE`, as subprocess.Popen would run it."""
 
     def __init__(self, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
-        names = [tempfile.mkstemp()[1], tempfile.mkstemp()[1]]  # for standard output and standard error
-        target = (arguments, names, cwd or Path.cwd(), dict(os.environ if env is None else env))
-        self._said = [Path(name) for name in names]
+        self._folder = Path(tempfile.mkdtemp())
+        self._said = [self._folder / "out", self._folder / "err"]
+        target = (arguments, self._said, cwd or Path.cwd(), dict(os.environ if env is None else env))
         self._process = _SERVER.Process(target=_run, args=target)
         self._process.start()
 
@@ -40,13 +41,14 @@ class Command:
 
     def communicate(self) -> tuple[str, str]:
         self._process.join()
-        out, err = (file.read_text() for file in self._said)
+        out, err = (file.read_text() if file.exists() else "" for file in self._said)
+        shutil.rmtree(self._folder)
         return out, err
 
 
-def _run(arguments: tuple[str, ...], said: list[str], cwd: Path, env: dict[str, str]) -> None:
+def _run(arguments: tuple[str, ...], said: list[Path], cwd: Path, env: dict[str, str]) -> None:
     for descriptor, name in enumerate(said, start=1):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT), descriptor)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background would have them ignored
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(cwd)

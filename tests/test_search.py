@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from mnist_cnn import search, signals
+from mnist_cnn.errors import RunError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import CONF, compose, load_search
 from mnist_cnn.sweeps import search as module
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 from tests.commands import Command
 from tests.conftest import Answer, one_line
@@ -101,7 +103,7 @@ def test_two_processes_share_a_search(here: Path, cli: Callable[..., Answer]) ->
 def test_a_trial_that_another_process_has_trained_is_not_trained_further(tmp_path: Path) -> None:
     settings, run = compose(*TINY), Run(tmp_path / "run")
     for _ in range(2):
-        assert train(settings, run, pause_after=1) == {}
+        assert train(settings, run, Options(pause_after=1)) == {}
         assert len(run.rows()) == 1
 
 
@@ -121,7 +123,7 @@ def test_without_pruning_all_are_trained_to_the_end(cli: Callable[..., Answer]) 
 def test_a_trial_that_fails_is_left_out_and_named(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail_first(settings: Any, run: Run, *arguments: Any, **options: Any) -> object:
         if run.path.name == "trial-000":
-            raise module.RunError("the weights became NaN")
+            raise RunError("the weights became NaN")
         return train(settings, run, *arguments, **options)
 
     monkeypatch.setattr(module, "train", fail_first)
@@ -134,7 +136,7 @@ def test_a_trial_that_fails_is_left_out_and_named(cli: Callable[..., Answer], mo
 
 def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise module.RunError("the weights became NaN")
+        raise RunError("the weights became NaN")
 
     monkeypatch.setattr(module, "train", fail)
     answer = run(cli, "n_trials=2")
@@ -153,6 +155,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
         ("seed=1,2", "Ambiguous value"),
+        ("model=null", "a group cannot be null: --help lists its choices"),
         ("resume=never", "resume and logger.csv cannot be changed in a search"),
         ("logger=none", "resume and logger.csv cannot be changed in a search"),
         ("optimizer=sgd", "optimizer is what search=default tries"),

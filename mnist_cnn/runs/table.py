@@ -110,8 +110,9 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
     for run, overrides in given.items():
         swept = {key: overrides.get(key, "") for key in keys}
         row = rows.setdefault(tuple(swept.values()), Row(swept))
-        row.statuses[run.status()] += 1
-        for name, value in _figures(run).items():
+        status = run.status()
+        row.statuses[status] += 1
+        for name, value in _figures(run.result() if status == "complete" else {}).items():
             row.figures.setdefault(name, []).append(value)
     return _order(keys, list(rows.values()), sort)
 
@@ -141,12 +142,10 @@ def _number_or_text(value: str) -> tuple[float, str]:
         return math.inf, value
 
 
-def _figures(run: Run) -> dict[str, float]:
-    """Return the figures of a run; none if it is not complete."""
-    if run.status() != "complete":
-        return {}
-    result = run.result()
-    numbers = {**result, "seconds": sum(result.get("seconds_per_epoch", []))}
+def _figures(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a result."""
+    seconds = result.get("seconds_per_epoch")
+    numbers = {**result, "seconds": sum(seconds) if isinstance(seconds, list) else None}
     return {name: float(numbers[name]) for name in FIGURES if isinstance(numbers.get(name), int | float)}
 
 

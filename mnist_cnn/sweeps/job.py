@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import load
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 
 log = logging.getLogger(__name__)
@@ -27,16 +29,28 @@ _reserved: list[FileLock] = []  # held until this process ends
 def run_job(cfg: DictConfig) -> str:
     """Train a job. Returns what went wrong, in one line; nothing if all went well or another process trains it."""
     prepare_machine()
-    job = HydraConfig.get()
-    run = Run(Path(job.runtime.output_dir).resolve())
-    try:
-        if str(job.launcher["_target_"]).endswith(".JoblibLauncher"):
+    hydra = HydraConfig.get()
+    run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), list(hydra.overrides.task)
+
+    def train_job() -> None:
+        if str(hydra.launcher["_target_"]).endswith(".JoblibLauncher"):
             reserve_gpu()
         settings = load(cfg)
         check_single_process(settings)
-        train(settings, run, list(job.overrides.task), cores=cores_per_job(job.launcher), show_bar=False)
+        train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
+
+    return attempt(train_job, run, overrides) or ""
+
+
+def attempt(training: Callable[[], object], run: Run, overrides: Sequence[str]) -> str | None:
+    """Train, and keep a failure in the run directory: its traceback in the log, its reason in result.json.
+
+    Returns what went wrong, in one line: "" if nothing did, None if another process trains there.
+    """
+    try:
+        training()
     except InUse:
-        return ""
+        return None
     except (InputError, RunError) as error:
         log.info("error: %s", error)
         message = str(error)
@@ -45,7 +59,7 @@ def run_job(cfg: DictConfig) -> str:
         message = f"{type(error).__name__}: {error}"
     else:
         return ""
-    run.fail(message, list(job.overrides.task))
+    run.fail(message, overrides)
     return message
 
 
@@ -71,9 +85,8 @@ def cores_per_job(launcher: Any) -> int:
 def reserve_gpu() -> None:
     """Give this process a GPU of its own until it ends, on a machine with several. Call it before torch is imported."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = (
-        given.split(",") if given is not None else [device.name[6:] for device in sorted(_DEVICES.glob("nvidia[0-9]"))]
-    )
+    there = [device.name.removeprefix("nvidia") for device in sorted(_DEVICES.glob("nvidia[0-9]"))]
+    gpus = there if given is None else given.split(",")
     if _reserved or len(gpus) < 2:
         return
     for gpu in gpus:

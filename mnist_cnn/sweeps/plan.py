@@ -13,14 +13,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import is_decisive
-from mnist_cnn.settings import CONF, conf_digest
+from mnist_cnn.settings import CONF, conf_digest, hydra_explained
 
 _LONGEST_NAME = 100  # characters; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
@@ -77,9 +75,9 @@ def plan(arguments: Sequence[str]) -> Plan:
 
     Its folder is named by what all jobs share, each job's by what differs, so that the same command finds the same
     folders. hydra.sweep.dir replaces the first.
-    Raises InputError for a sweep without values or a launcher that is not installed, and what Hydra raises.
+    Raises InputError for overrides that cannot be used, and for a launcher that is not installed.
     """
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+    with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*arguments])
@@ -114,10 +112,10 @@ def is_sweep(overrides: Iterable[str]) -> bool:
     if not experiments:
         return False
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             found = [hydra.compose("train", [each], return_hydra_config=True) for each in experiments]
         return any(cfg.hydra.sweeper.params for cfg in found)
-    except (HydraException, OmegaConfBaseException):
+    except InputError:
         return False  # who composes all of it will say what is wrong
 
 
@@ -126,7 +124,7 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise InputError(f"{override.input_line} has no list of values: give a,b or range(3)")
+        raise InputError(f"{override.input_line} has no list of values: give {override.key_or_group}=a,b")
     values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise InputError(f"{override.input_line} has no values")

@@ -5,14 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from filelock import FileLock
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.table import compare
 from mnist_cnn.schema import Settings
-from mnist_cnn.settings import compose, explain_hydra
+from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import drive
 from mnist_cnn.sweeps.job import check_single_process
@@ -28,10 +26,7 @@ def sweep(arguments: Sequence[str]) -> int:
     """
     if flags := [each for each in arguments if each.startswith("-")]:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
-    try:
-        planned = plan(arguments)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain_hydra(error)) from error
+    planned = plan(arguments)
     settings = _check(planned)
     for job in planned.jobs:
         job.run.forget_result(even_if_complete=planned.cfg.resume == "never")

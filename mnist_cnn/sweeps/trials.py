@@ -31,11 +31,6 @@ class Trial:
         return len(self.scores)
 
     @property
-    def has_failed(self) -> bool:
-        """Whether training it failed."""
-        return self.run.result().get("status") == "failed"
-
-    @property
     def overrides(self) -> list[str]:
         """The values as overrides."""
         return [f"{key}={value}" for key, value in self.params.items()]
@@ -88,22 +83,22 @@ def add_trial(folder: Path, number: int, params: dict[str, Any]) -> Trial:
 
 def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], reduction: int) -> Step | None:
     """Return what this process does next; None if nothing is left."""
-    alive = [trial for trial in trials if not trial.has_failed]
+    alive = [trial for trial in trials if not trial.run.has_failed()]
     for trial in alive:  # one that was interrupted goes first: then all is as if it had not been
         if trial.epochs not in levels and not trial.run.is_in_use():
             return Step(trial, next(level for level in levels if level > trial.epochs))
     if len(trials) < n_trials:
         return Step(None, levels[0])
+    if any(trial.epochs < levels[0] for trial in alive):
+        return WAIT
     for here, above in pairwise(levels):
-        if any(trial.epochs < here for trial in alive):
-            return WAIT
         alive = survivors(alive, here, reduction)
         for trial in alive:
             if trial.epochs < above and not trial.run.is_in_use():
                 return Step(trial, above)
         if any(trial.epochs < above for trial in alive):
             return WAIT
-    return WAIT if len(levels) == 1 and any(trial.epochs < levels[0] for trial in alive) else None
+    return None
 
 
 def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial]:
@@ -114,5 +109,5 @@ def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial
 
 def winner(trials: Sequence[Trial], epochs: int) -> Trial | None:
     """Return the trial with the best val/acc of those that were trained to the end; None if there is none."""
-    ended = [trial for trial in trials if trial.epochs >= epochs and not trial.has_failed]
+    ended = [trial for trial in trials if trial.epochs >= epochs and not trial.run.has_failed()]
     return min(ended, key=lambda trial: (-trial.scores[-1], trial.number), default=None)

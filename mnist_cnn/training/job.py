@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from mnist_cnn.runs.checkpoint import check_resumable
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import conf_digest
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
@@ -40,15 +41,15 @@ class Job:
     """All that one training needs, built and checked. Nothing is written before `fit_and_test`."""
 
     settings: Settings
+    conf_hash: str
     run: Run
+    options: Options
     classifier: SlabClassifier
     data: MNISTDataModule
     trainer: pl.Trainer
     epochs: EpochLog
     saver: SaveLast
     resume_from: Path | None
-    overrides: Sequence[str]
-    pause_after: int | None
 
     def fit_and_test(self) -> dict[str, Any]:
         """Train, test once, and write result.json. Returns its content; nothing if training paused."""
@@ -56,7 +57,7 @@ class Job:
             log.info("%s", self)
         with signals.defer_signals():
             self._fit()
-        if self.pause_after is not None:
+        if self.options.pause_after is not None:
             return {}
         (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
         result = self._result(test)
@@ -81,9 +82,9 @@ class Job:
         return {
             "status": "complete",
             "dataset": self.data.dataset.name,
-            "overrides": list(self.overrides),
+            "overrides": list(self.options.overrides),
             "config_hash": self.settings.digest(),
-            "conf_hash": conf_digest(),
+            "conf_hash": self.conf_hash,
             "parameters": count_parameters(self.classifier.net),
             "epochs": len(self.epochs.rows),
             "steps": self.trainer.global_step,
@@ -108,36 +109,29 @@ class Job:
         return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
 
 
-def assemble(
-    cfg: Settings,
-    run: Run,
-    overrides: Sequence[str] = (),
-    on_start: Callable[[], None] = lambda: None,
-    cores: int | None = None,
-    show_bar: bool = True,
-    pause_after: int | None = None,
-) -> Job:
-    """Build everything and bring the data. The run directory is written, and `on_start` called, when training starts.
+def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # noqa: B008 - it is frozen
+    """Build everything and bring the data. The run directory is written when training starts.
 
     Raises InputError for what cannot be used.
     """
+    conf = conf_digest()
     quiet_lightning()
     use_float32()
-    torch.set_num_threads(cfg.threads or cores or available_cores())  # always: another job of this process set it, too
+    torch.set_num_threads(cfg.threads or options.cores or available_cores())  # a job before may have
     resume_from = run.checkpoint_to_resume(cfg.resume)
 
     def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         if cfg.threads:  # Lightning has chosen for the processes of DDP
             torch.set_num_threads(cfg.threads)
         if trainer.is_global_zero:
-            config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(overrides))
+            config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(options.overrides))
             run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)
-            on_start()
+            options.on_start()
 
     def pause(trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == pause_after
+        trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == options.pause_after
 
-    epochs = EpochLog(run.metrics if cfg.logger.csv else None, show_bar)
+    epochs = EpochLog(run.metrics if cfg.logger.csv else None, options.show_bar)
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
     best = [SaveBest(run.best)] if cfg.data.val_size else []
     ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
@@ -150,7 +144,7 @@ def assemble(
     classifier = _classifier(cfg, all_steps)
     if resume_from:
         check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
-    return Job(cfg, run, classifier, data, trainer, epochs, saver, resume_from, overrides, pause_after)
+    return Job(cfg, conf, run, options, classifier, data, trainer, epochs, saver, resume_from)
 
 
 def _data(cfg: Settings) -> MNISTDataModule:

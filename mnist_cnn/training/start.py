@@ -2,32 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
+from mnist_cnn.training.options import Options
 
 log = logging.getLogger(__name__)
 
 
-def train(
-    settings: Settings,
-    run: Run,
-    overrides: Sequence[str] = (),
-    on_start: Callable[[], None] = lambda: None,
-    cores: int | None = None,
-    show_bar: bool = True,
-    pause_after: int | None = None,
-) -> dict[str, Any]:
-    """Train and test in the run directory `run`. Returns the result, as in result.json.
+def train(settings: Settings, run: Run, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - it is frozen
+    """Train and test in the run directory `run`. Returns the result, as in result.json; nothing if training paused.
 
     With resume=auto a complete run is not trained again, and an interrupted one is resumed.
-    `cores` is what the settings' threads=null stands for: the CPU cores that this training may use. `show_bar` shows
-    a bar for each epoch, where there is a terminal. `pause_after` so many epochs, training pauses: there is no test and
-    no result yet, and the next call goes on.
     Raises InputError, before anything is written, for what cannot be used; RunError for a run that fails.
     """
     try:
@@ -35,11 +24,11 @@ def train(
             if _is_done(settings, run):
                 log.info("%s is already complete; resume=never trains it again", run.path)
                 return run.result()
-            if pause_after is not None and len(run.rows()) >= pause_after:  # another process was faster
+            if options.pause_after is not None and len(run.rows()) >= options.pause_after:  # by another process
                 return {}
             from mnist_cnn.training.job import assemble  # imports torch
 
-            return assemble(settings, run, overrides, on_start, cores, show_bar, pause_after).fit_and_test()
+            return assemble(settings, run, options).fit_and_test()
     except OSError as error:
         saved = "the last checkpoint is intact" if run.last.is_file() else "nothing was saved"
         reason = error.strerror or error

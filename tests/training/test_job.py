@@ -9,6 +9,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training import trainer
 from mnist_cnn.training.job import Job, assemble
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 from tests.faults.configs import QUICK
 
@@ -98,8 +99,8 @@ def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
     try:
         for more, expected in ((), 2), (("threads=1",), 1):
             run, keys = Run(tmp_path / str(expected)), (*QUICK, "model.channels=[2]", "trainer.max_epochs=2")
-            train(compose(*keys), run, cores=2, pause_after=1)
-            train(compose(*keys, *more), run, cores=1, pause_after=2)
+            train(compose(*keys), run, Options(cores=2, pause_after=1))
+            train(compose(*keys, *more), run, Options(cores=1, pause_after=2))
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
@@ -110,7 +111,7 @@ def test_a_paused_run_has_no_result_and_goes_on_to_the_same_weights(tmp_path: Pa
     whole, paused = Run(tmp_path / "whole"), Run(tmp_path / "paused")
     result = train(settings, whole)
     for epoch in (1, 2, 3):
-        assert train(settings, paused, pause_after=epoch) == {}
+        assert train(settings, paused, Options(pause_after=epoch)) == {}
         assert len(paused.rows()) == epoch
         assert paused.result() == {}
     assert train(settings, paused)["test/loss"] == result["test/loss"]

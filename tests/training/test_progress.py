@@ -11,6 +11,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
 from mnist_cnn.training import progress
+from mnist_cnn.training.options import Options
 from mnist_cnn.training.progress import EpochLog
 
 ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]")
@@ -29,7 +30,7 @@ def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monke
 def test_a_sweep_shows_its_own_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True))
-    train(compose(*ONE_EPOCH), Run(tmp_path), show_bar=False)
+    train(compose(*ONE_EPOCH), Run(tmp_path), Options(show_bar=False))
     assert screen.getvalue() == ""
 
 

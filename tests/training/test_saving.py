@@ -1,4 +1,4 @@
-"""What is kept of a run that ends before its end, and how it is resumed."""
+"""When the state of a run is saved: upon a signal, finite, and whole."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
-from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest, SaveLast
+from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest
 from tests.faults.configs import QUICK
 from tests.faults.runs import difference
 
@@ -34,89 +34,6 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-class Cut(Exception):
-    pass
-
-
-class CutAfter(SaveLast):
-    """Ends the run after that step."""
-
-    at_step = 0
-    state_key = "SaveLast"
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        super().on_train_batch_end(trainer, *arguments)
-        if trainer.global_step >= self.at_step:
-            raise Cut
-
-
-@pytest.fixture
-def resumes_bit_identically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
-    """Train with these overrides, once without interruption and once cut after a step and resumed, and compare."""
-
-    def compare(step: int, saved: int, *overrides: str) -> None:
-        settings = compose(*TINY, *overrides)
-        train(settings, Run(tmp_path / "uncut"))
-        with monkeypatch.context() as patch:
-            patch.setattr("mnist_cnn.training.job.SaveLast", CutAfter)
-            patch.setattr(CutAfter, "at_step", step)
-            with pytest.raises(Cut):
-                train(settings, Run(tmp_path / "cut"))
-        assert not Run(tmp_path / "cut").result()
-        assert read_checkpoint(Run(tmp_path / "cut").last)["global_step"] == saved
-        train(settings, Run(tmp_path / "cut"))
-        assert difference(tmp_path / "cut", tmp_path / "uncut") == ""
-
-    return compare
-
-
-@pytest.mark.parametrize(("step", "saved"), [(16, 16), (40, 48), (55, 48), (60, 71), (110, 103)])
-def test_a_run_cut_within_an_epoch_resumes_bit_identically(
-    step: int, saved: int, resumes_bit_identically: Compare
-) -> None:
-    resumes_bit_identically(step, saved, *VALIDATED, "checkpoint.every_steps=11")  # at the end of every slab
-
-
-def test_the_steps_between_saves_are_counted_from_the_last_save(resumes_bit_identically: Compare) -> None:
-    resumes_bit_identically(80, 55, *VALIDATED, "checkpoint.every_steps=40")  # 48, 55 (the epoch's end), 103
-
-
-MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+scheduler.milestones=[20,50]")
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("optimizer=rmsprop", "optimizer.momentum=0.5", "optimizer.centered=true"),
-        ("optimizer=nadam", "scheduler=cosine"),
-        ("optimizer=adamw", *MILESTONES),
-        ("optimizer=sgd", "+trainer.gradient_clip_val=0.1"),
-        ("+trainer.precision=bf16-mixed",),
-    ],
-)
-def test_whatever_is_trained_resumes_bit_identically(
-    overrides: tuple[str, ...], resumes_bit_identically: Compare
-) -> None:
-    resumes_bit_identically(40, 48, *overrides, "checkpoint.every_steps=13")
-
-
-class NoisyDescent(torch.optim.SGD):
-    """Draws from the random generator at every step."""
-
-    def step(self, closure: Any = None) -> Any:
-        loss = super().step(closure)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for weights in group["params"]:
-                    weights += 1e-4 * torch.randn_like(weights)
-        return loss
-
-
-def test_an_optimizer_that_draws_at_random_resumes_bit_identically(resumes_bit_identically: Compare) -> None:
-    target = f"optimizer._target_={__name__}.NoisyDescent"
-    resumes_bit_identically(40, 48, "optimizer=sgd", target, "checkpoint.every_steps=11")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""What fails in one job stops no other; what is wrong in all of them is said before anything is written."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import Settings
+from mnist_cnn.sweeps import drive, job
+from mnist_cnn.train import train
+from tests.conftest import Answer, one_line
+from tests.sweeps import FOLDER, TINY, rows, sweep
+
+
+def test_a_bad_value_fails_its_job_alone_and_is_retried(cli: Callable[..., Answer], started: list[str]) -> None:
+    answer = sweep(cli, "model.padding=valid,foo,same")
+    assert answer.status == 1
+    assert one_line(answer.err.splitlines(keepends=True)[-1]).startswith("error: model.padding=foo: model.padding=foo")
+    assert {row["model.padding"]: row["status"] for row in rows()} == {
+        "valid": "complete", "same": "complete", "foo": "failed"
+    }  # fmt: skip
+    failed = Run(FOLDER / "model.padding=foo")
+    assert failed.result()["error"].startswith("model.padding=foo is not known: give valid or same")
+    assert "model.padding=foo is not known" in (failed.path / "train.log").read_text()
+    failed.finish({"status": "failed", "error": "stale"})
+    sweep(cli, "model.padding=valid,foo,same")
+    assert failed.result()["error"] != "stale"
+
+
+def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_at_seed_1(settings: Settings, run: Run, *arguments: Any, **options: Any) -> object:
+        if run.path.name == "seed=1":
+            raise MemoryError("no more")
+        return train(settings, run, *arguments, **options)
+
+    monkeypatch.setattr(job, "train", fail_at_seed_1)
+    answer = sweep(cli, "seed=0,1,2")
+    assert answer.status == 1
+    assert Run(FOLDER / "seed=1").result() == {
+        "status": "failed", "error": "MemoryError: no more", "overrides": [*TINY, "seed=1"]
+    }  # fmt: skip
+    assert "Traceback" in (FOLDER / "seed=1" / "train.log").read_text()
+    assert "Traceback" not in answer.err + answer.out
+    assert [Run(FOLDER / f"seed={seed}").status() for seed in (0, 2)] == ["complete", "complete"]
+
+
+def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable[..., Answer]) -> None:
+    answer = sweep(cli, "optimizer=rmspop,sgd", "+optimizer.dampening=0")
+    assert answer.status == 1
+    assert "error: optimizer=rmspop: In 'train': Could not find 'optimizer/rmspop'" in answer.err
+    assert Run(FOLDER / "optimizer=sgd").status() == "complete"
+    assert Run(FOLDER / "optimizer=rmspop").status() == "failed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=-1", "seed=0,1"], "optimizer.lr=-1 cannot be used"),
+        (["modl.padding=valid,same"], "there is no key modl.padding (did you mean model.padding?)"),
+        (["trainer.devices=2", "seed=0,1"], "trainer.devices=2 cannot be used in a sweep: give trainer.devices=1"),
+        (["trainer=ddp", "seed=0,1"], "trainer.devices=auto cannot be used in a sweep"),
+        (["+trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 cannot be used in a sweep"),
+        (["model=null", "seed=0,1"], "a group cannot be null: --help lists its choices"),
+        (["seed=[a", "model=conv"], "no viable alternative"),
+        (["--cfg", "job"], "--cfg cannot be used in a sweep: give overrides only"),
+        (["seed=range(0)"], "seed=range(0) has no values"),
+        (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot be swept"),
+        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: give valid or same"),
+        (["hydra/launcher=foo", "seed=0,1"], "Could not find 'hydra/launcher/foo'"),
+    ],
+)
+def test_what_is_wrong_in_all_jobs_is_one_line_before_anything_is_written(
+    overrides: Sequence[str], message: str, here: Path, cli: Callable[..., Answer]
+) -> None:
+    answer = sweep(cli, *overrides)
+    assert answer.status == 2
+    assert message in one_line(answer.err)
+    assert not list(here.iterdir())
+
+
+def test_a_launcher_that_gives_up_is_tried_three_times_and_its_reason_told(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    class Broken:
+        def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
+            attempts.append(len(overrides))
+            raise BrokenPipeError("no workers\nat all")
+
+    monkeypatch.setattr(drive.Plugins, "instantiate_launcher", lambda *_, **__: Broken())
+    answer = sweep(cli, "seed=0,1", "hydra/launcher=joblib")
+    assert (answer.status, attempts) == (1, [2, 1, 1, 1, 1])  # after a death one at a time
+    assert "error: seed=0: 3 attempts failed: BrokenPipeError: no workers\n" in answer.err
+    assert Run(FOLDER / "seed=1").status() == "failed"
+
+
+def test_a_job_that_another_process_failed_counts(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_elsewhere(settings: Settings, run: Run, *arguments: Any, **options: Any) -> object:
+        Run(FOLDER / "seed=1").fail("no more memory there", [])
+        return train(settings, run, *arguments, **options)
+
+    monkeypatch.setattr(job, "train", fail_elsewhere)
+    answer = sweep(cli, "seed=0,1")
+    assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: seed=1: no more memory there")
