@@ -41,7 +41,7 @@ def again(work: Path, jobs: int = 100) -> str:
     code = "import sys; from mnist_cnn.train import command; command(); print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code, *sweep], check=True, capture_output=True, text=True).stdout
     return (
-        f"a complete sweep of {jobs} jobs, typed again: {median(seconds):.1f} s (n = 5, {min(seconds):.1f} to "
+        f"a complete sweep of {jobs} jobs, run again: {median(seconds):.1f} s (n = 5, {min(seconds):.1f} to "
         f"{max(seconds):.1f}; the sweep itself took {first:.0f}); torch imported: {said.split()[-1]}"
     )
 

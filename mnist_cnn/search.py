@@ -64,10 +64,10 @@ def _open(given: Sequence[str]) -> "Session":
     if not settings.data.val_size:
         raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
     if settings.resume != "auto" or not settings.logger.csv:
-        raise InputError("resume and logger.csv cannot be changed in a search: it resumes by the rows of metrics.csv")
+        raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
     for key in [each.partition("=")[0] for each in others]:
         if key in search.space:
-            raise InputError(f"{key} is what search={name} tries: give another search, or another key")
+            raise InputError(f"{key} is in the search space of search={name} and cannot be fixed: give another search")
     from mnist_cnn.sweeps.search import Session  # imports Optuna
 
     own.pop("n_trials", None)

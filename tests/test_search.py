@@ -158,7 +158,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("model=null", "a group cannot be null: --help lists its choices"),
         ("resume=never", "resume and logger.csv cannot be changed in a search"),
         ("logger=none", "resume and logger.csv cannot be changed in a search"),
-        ("optimizer=sgd", "optimizer is what search=default tries"),
+        ("optimizer=sgd", "optimizer is in the search space of search=default"),
         ("trainer=ddp", "trainer.devices=auto cannot be used in a sweep"),
     ],
 )

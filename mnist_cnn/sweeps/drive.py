@@ -1,4 +1,4 @@
-"""Bring a sweep to its end: launch the jobs that have no result yet, by Hydra's launchers, until each has one."""
+"""Runs a sweep to completion: Hydra's launchers start jobs until each has a result."""
 
 import logging
 import time
@@ -67,7 +67,7 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
         if not plan.is_parallel:
             return dict.fromkeys(jobs, explain_hydra(error)), ""
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        log.warning("warning: the launcher gave up: %s", reason)
+        log.warning("warning: the launcher failed: %s", reason)
         return wrong, reason
     return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""
 

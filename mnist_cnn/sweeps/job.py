@@ -1,4 +1,4 @@
-"""One job of a sweep: trained by the process that a launcher of Hydra's gives it, its failure kept in its folder."""
+"""One job of a sweep, started by one of Hydra's launchers. If it fails, its folder keeps the error."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def run_job(cfg: DictConfig) -> str:
 
 
 def attempt(training: Callable[[], object], run: Run, overrides: Sequence[str]) -> str | None:
-    """Train, and keep a failure in the run directory: its traceback in the log, its reason in result.json.
+    """Run a training, and record a failure in its directory: the traceback in the log, the reason in result.json.
 
     Returns what went wrong, in one line: "" if nothing did, None if another process trains there.
     """

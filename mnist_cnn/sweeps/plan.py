@@ -1,4 +1,4 @@
-"""What a sweep's command line stands for: its folder, and a job with a folder for each combination of values."""
+"""Plans a sweep: its folder, and one job, with a folder of its own, for each combination of values."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -124,7 +124,7 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise InputError(f"{override.input_line} has no list of values: give {override.key_or_group}=a,b")
+        raise InputError(f"{override.input_line} is not a list of values: give {override.key_or_group}=a,b")
     values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise InputError(f"{override.input_line} has no values")

@@ -106,7 +106,7 @@ class Session:
         return [*self.overrides, *trial.overrides]
 
     def test(self, trial: Trial) -> dict[str, Any]:
-        """Evaluate the test images: once, by the winner."""
+        """Evaluate the winner on the test images, once."""
         while True:
             try:
                 return train(compose(*self.command(trial)), trial.run, Options(self.command(trial), show_bar=False))

@@ -21,8 +21,8 @@ from mnist_cnn.sweeps.watch import watch
 def sweep(arguments: Sequence[str]) -> int:
     """Train what is missing of the sweep that overrides describe, and print its table.
 
-    Returns the exit status: 1 if a job failed. Raises InputError, before anything is written, for what can be wrong
-    in all jobs; what is wrong in one of them fails that one.
+    Returns the exit status: 1 if a job failed. Raises InputError, before anything is written, for an error that all
+    jobs share; an error in one job fails that job alone.
     """
     if flags := [each for each in arguments if each.startswith("-")]:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")

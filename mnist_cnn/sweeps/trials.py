@@ -1,4 +1,4 @@
-"""The trials of a search: run directories, and the rule that says which is trained next, and how far.
+"""The trials of a search, and the rule that decides which is trained next, and for how many epochs.
 
 Successive halving (Jamieson and Talwalkar 2016): all trials train to the first rung, the best of them to the next, and
 so on. A rung is an epoch after which training pauses, its schedule unchanged; a promotion resumes it.

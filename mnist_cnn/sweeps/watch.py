@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a line for each job that ends; in a terminal also bars for those that are running."""
+"""Shows the progress of a sweep: a line for each finished job and, in a terminal, progress bars."""
 
 import threading
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Lines:
     def __init__(self, plan: Plan, console: Console) -> None:
         self.jobs, self.console = plan.jobs, console
         self._left = [job for job in plan.jobs if job.run.status() != "complete"]
-        self._print(f"{len(plan.jobs)} jobs in {plan.folder}, {len(plan.jobs) - len(self._left)} of them complete")
+        self._print(f"{len(plan.jobs)} jobs in {plan.folder}, {len(plan.jobs) - len(self._left)} already complete")
 
     def __enter__(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Train in a run directory: from the beginning, from where it was interrupted, or not at all if it is complete."""
+"""Train in a run directory: start, resume, or do nothing if the run is complete."""
 
 import logging
 import os

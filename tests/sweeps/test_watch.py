@@ -27,7 +27,7 @@ def test_without_a_terminal_each_job_that_ends_is_a_line(planned: Plan, capsys: 
         planned.jobs[1].run.finish(RESULT)
         planned.jobs[2].run.fail("no more memory", ["seed=2"])
     assert capsys.readouterr().err.splitlines() == [
-        "3 jobs in mine, 1 of them complete",
+        "3 jobs in mine, 1 already complete",
         "seed=1: mnist: test/acc 0.5000  test/loss 1.5000  on 10 test images",
         "seed=2: failed: no more memory",
     ]
