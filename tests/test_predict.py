@@ -50,6 +50,22 @@ def test_bad_pictures_get_a_line_each_and_the_others_an_answer(
         assert one_line(line).startswith(f"error: {path} ")
 
 
+def test_in_batches_each_picture_is_answered_in_its_place_as_it_is_alone(
+    trained: Trained, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "_BATCH", 4)
+    missing = [str(tmp_path / f"missing {number}.png") for number in range(8)]
+    good = list(map(str, pictures[::100]))
+    files = [missing[0], *good[:3], missing[1], *good[3:5], *missing[2:], *good[5:]]  # 4 bad ones are a batch
+    answers = list(predict.predict(str(trained.path), files))
+    alone = [answer for file in files for answer in predict.predict(str(trained.path), [file])]
+    assert [answer.file for answer in answers] == files
+    assert [answer.file for answer in answers if answer.error is not None] == missing
+    assert [(answer.digit, answer.error) for answer in answers] == [(answer.digit, answer.error) for answer in alone]
+    for answer, same in zip(answers, alone, strict=True):
+        assert answer.probability == pytest.approx(same.probability, abs=2e-6)  # written with 6 digits
+
+
 def test_a_checkpoint_that_is_missing_is_one_line(tmp_path: Path, cli: Callable[..., Answer]) -> None:
     answer = cli(predict.main, tmp_path, "a.png")
     assert (answer.status, "there is no checkpoint" in one_line(answer.err)) == (2, True)
