@@ -1,17 +1,18 @@
-"""Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--json]`.
+"""Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--json] [--shift 0:8] [--turn 0:60:15]`.
 
 For the last checkpoint of a run in float32, on the same device, it gives the numbers of result.json to the last digit.
+--shift, --turn and --elastic then test on distorted images: a list of strengths, or a range START:STOP[:STEP].
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mnist_cnn.cli import run_command
-from mnist_cnn.errors import InputError
-from mnist_cnn.runs.directory import checkpoint_file, run_of
+from mnist_cnn.data.strengths import STRENGTHS, parse_strengths
+from mnist_cnn.runs.directory import checkpoint_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,14 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    for kind, (unit, most, _) in STRENGTHS.items():
+        told = f"also test on images with {kind} of these strengths, in {unit}: 1,2,4 or 0:{most} or 0:{most}:2"
+        parser.add_argument(f"--{kind}", metavar="STRENGTHS", help=told)
     options = parser.parse_args(arguments)
-    values = evaluate(options.run, options.data_dir)
-    line = "{dataset}: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on {test_images:,} test images"
-    print(json.dumps(values) if options.json else line.format(**values))
+    given = {kind: parse_strengths(kind, text) for kind in STRENGTHS if (text := getattr(options, kind)) is not None}
+    values = evaluate(options.run, options.data_dir, given)
+    if options.json:
+        print(json.dumps(values))
+        return
+    print(
+        "{dataset}: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on {test_images:,} test images".format(**values)
+    )
+    for kind in given:
+        for strength, accuracy in values[kind].items():
+            print(f"{kind} {strength} {STRENGTHS[kind].unit}: {accuracy:.4f}")
 
 
-def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str, Any]:
-    """Test a checkpoint on the test images of the data set that it was trained on.
+def evaluate(
+    run_or_file: str | Path, data_dir: Path | None = None, distortions: Mapping[str, Sequence[float]] | None = None
+) -> dict[str, Any]:
+    """Test a checkpoint on the test images of its data set, and on those distorted: {"shift": [0, 2, 4]}.
 
     Raises InputError if the checkpoint or the data cannot be used.
     """
@@ -35,24 +49,15 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
 
     import lightning.pytorch as pl
 
-    from mnist_cnn.data.datasets import SAMPLE, TEST_IMAGES
-    from mnist_cnn.data.module import MNISTDataModule
     from mnist_cnn.model.backend import use_float32
     from mnist_cnn.model.classifier import to_floats
-    from mnist_cnn.runs.checkpoint import classifier_from, dataset_of, read_checkpoint
+    from mnist_cnn.runs.trained import load_trained
+    from mnist_cnn.seeing.answers import robustness
     from mnist_cnn.training.progress import quiet_lightning
 
     quiet_lightning()
     use_float32()
-    checkpoint = read_checkpoint(path)
-    classifier = classifier_from(checkpoint, path)
-    dataset = dataset_of(checkpoint) or "mnist"
-    name = SAMPLE if dataset == "mnist-sample" else dataset
-    data = MNISTDataModule(data_dir or str(run_of(path).result().get("data_dir", "data")), name, fallback="error")
-    try:
-        data.prepare_data()
-    except InputError as error:
-        raise InputError(f"{error}: give --data-dir") from error
+    trained = load_trained(path, data_dir)
     trainer = pl.Trainer(
         devices=1,
         logger=False,
@@ -60,8 +65,12 @@ def evaluate(run_or_file: str | Path, data_dir: Path | None = None) -> dict[str,
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
-    (values,) = trainer.test(classifier, data, verbose=False)
-    return {"dataset": dataset, "test_images": TEST_IMAGES[name], **to_floats(values)}
+    (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)
+    values = {"dataset": trained.dataset, "test_images": len(trained.test.labels), **to_floats(tested)}
+    for kind, strengths in (distortions or {}).items():
+        (found,) = robustness([trained.classifier], trained.test, kind, strengths)
+        values[kind] = {f"{strength:g}": found.accuracy[i] for i, strength in enumerate(strengths)}
+    return values
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 # These settings decide where a run reads and writes and how fast it is, but not what it computes.
-_NOT_DECISIVE = {"resume", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
+_NOT_DECISIVE = {"resume", "report", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
 
 
 def is_decisive(key: str) -> bool:
@@ -45,6 +45,8 @@ class Data(_Group):
     mirrors: Annotated[list[Url], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     fallback: Literal["sample", "error"]
     val_size: int = Field(ge=0, lt=60_000)
+    train_size: Annotated[int, Field(ge=1, le=60_000)] | None
+    epoch_size: Annotated[int, Field(ge=1, le=60_000)] | None
     batch_size: int = Field(ge=1, le=60_000)
 
 
@@ -126,6 +128,7 @@ class Settings(_Group):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None
     label_smoothing: Share
     resume: str
+    report: bool
     checkpoint: Checkpoint
     data: Data
     model: Annotated[Conv | Dense, Field(discriminator="name")]

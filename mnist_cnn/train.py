@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from mnist_cnn.cli import run_command
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import CONF, load
 from mnist_cnn.sweeps.plan import is_sweep
 from mnist_cnn.sweeps.session import sweep
@@ -32,9 +33,13 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Train once, as the command line says."""
     run = Run(Path(HydraConfig.get().runtime.output_dir).resolve())
     with reported(run):
-        result = train(load(cfg), run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
+        settings = load(cfg)
+        if settings.report:
+            check_packages()
+        result = train(settings, run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
     if is_first_process():
         log.info("%s  %s", summarise(result), os.path.relpath(run.path))
+        log.info("%s", report_or_hint(run.path, settings.report))
     return result
 
 

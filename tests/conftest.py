@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import absl.logging
 import pytest
 import torch
+from filelock import FileLock
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
@@ -42,8 +43,10 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The notebook's recipe on the sample: 5 epochs of 63 steps."""
-    path = tmp_path_factory.mktemp("trained")
-    return Trained(path, train(compose("data.name=sample", "trainer=cpu"), Run(path)))
+    several = os.environ.get("PYTEST_XDIST_WORKER")  # the first process of several trains, the others read
+    root = tmp_path_factory.getbasetemp().parent if several else tmp_path_factory.getbasetemp()
+    with FileLock(root / "trained.lock"):
+        return Trained(root / "trained", train(compose("data.name=sample", "trainer=cpu"), Run(root / "trained")))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,23 @@ def test_a_checkpoint_file_is_as_good_as_its_run(trained: Trained, cli: Callable
     assert by_run.out == line.format(**trained.result)
 
 
+def test_distorted_images_are_tested_too(trained: Trained, cli: Callable[..., Answer]) -> None:
+    text = cli(evaluate.main, trained.path, "--shift", "0:4:2", "--turn", "30")
+    _, *lines = text.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "shift 0 pixels", "shift 2 pixels", "shift 4 pixels", "turn 30 degrees",
+    ]  # fmt: skip
+    values = json.loads(cli(evaluate.main, trained.path, "--shift", "0:4:2", "--json").out)
+    assert [f"{value:.4f}" for value in values["shift"].values()] == [line.split()[-1] for line in lines[:3]]
+    assert values["shift"]["0"] == values["test/acc"] > values["shift"]["2"] > values["shift"]["4"]
+
+
+def test_strengths_that_make_no_sense_are_one_line(trained: Trained, cli: Callable[..., Answer]) -> None:
+    answer = cli(evaluate.main, trained.path, "--shift", "99")
+    allowed = "give strengths of 0 to 14 pixels, such as 1,2 or 0:14 or 0:14:2"
+    assert (answer.status, answer.err) == (2, f"error: --shift 99 cannot be used: {allowed}\n")
+
+
 def test_what_cannot_be_evaluated_is_one_line(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     for given in (tmp_path / "missing", tmp_path, tmp_path / "text.ckpt"):

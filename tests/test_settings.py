@@ -18,6 +18,8 @@ DECISIVE = {
     "label_smoothing": 0.0,
     "data.name": "mnist",
     "data.val_size": 0,
+    "data.train_size": None,
+    "data.epoch_size": None,
     "data.batch_size": 64,
     "model.name": "conv",
     "model.padding": "valid",

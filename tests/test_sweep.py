@@ -15,7 +15,7 @@ def test_the_table_is_printed_in_each_format(tmp_path: Path, cli: Callable[..., 
     text, data = cli(sweep.main, tmp_path), cli(sweep.main, tmp_path, "--json")
     assert text.out.startswith("model.padding  n  status")
     assert [row["model.padding"] for row in json.loads(data.out)] == ["same", "valid"]
-    assert cli(sweep.main, tmp_path, "--csv").out.startswith("model.padding,n,status,epochs")
+    assert cli(sweep.main, tmp_path, "--csv").out.startswith("model.padding,n,status,parameters")
     assert cli(sweep.main, tmp_path, "--markdown").out.startswith("| model.padding | n | status")
     assert cli(sweep.main, tmp_path, "--sort", "test/acc").out.endswith("ranked by test/acc\n")
 

@@ -64,6 +64,24 @@ def test_metrics_csv_has_a_row_per_epoch(trained: Trained) -> None:
     assert float(rows[-1]["train/loss"]) == trained.result["train/loss"] < float(rows[0]["train/loss"])
 
 
+def test_a_training_ends_with_its_report_or_with_how_to_make_it(here: Path, cli: Callable[..., Answer]) -> None:
+    quick = ("model=dense", "model.hidden=4", "data.name=sample", "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert cli(command, *quick).out.endswith("report: python -m mnist_cnn.report run\n")
+    assert cli(command, *quick, "report=true").out.endswith("report: run/report.html\n")
+    assert "<h2" in (here / "run" / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_made_is_refused_before_training(
+    here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_cnn.seeing.report.find_spec", lambda _: None)
+    for more in ([], ["-m", "seed=0,1"]):
+        answer = cli(command, *TINY, "report=true", *more)
+        assert answer.status == 2
+        assert one_line(answer.err) == "error: a report needs matplotlib: pip install 'mnist_cnn[report]'\n"
+    assert files(here) == []
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     first, again = (train(compose(*TINY), Run(tmp_path / name)) for name in "ab")
     assert {key: first[key] for key in first if "/" in key} == {key: again[key] for key in again if "/" in key}
@@ -152,7 +170,7 @@ def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answ
     assert answer.status == 0
     assert "total: 104,202 parameters" in answer.out
     assert "epoch 1/1  63 steps" in answer.out
-    assert answer.out.splitlines()[-1].startswith("mnist-sample: test/acc 0.")
+    assert answer.out.splitlines()[-2].startswith("mnist-sample: test/acc 0.")
     result = json.loads((here / "outputs" / "latest" / "result.json").read_text())
     assert result["overrides"] == list(QUICK)
     assert logging.getLogger("matplotlib").level == logging.WARNING  # it reports its list of fonts in a first run

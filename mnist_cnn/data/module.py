@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from mnist_cnn.data import datasets
 from mnist_cnn.data.datasets import Images
@@ -24,7 +26,9 @@ class MNISTDataModule(pl.LightningDataModule):
     """torchvision's MNIST, or a relative of it: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
 
     `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
-    out, stratified, for validation. The last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
+    out, stratified, for validation; of the others `train_size` are trained on, stratified too (None: all). An epoch has
+    `epoch_size` images, repeated if there are fewer (None: each once). The last, short batch is kept: 60,000 images in
+    batches of 64 are 938 steps.
     `fallback` tells what happens where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
     Raises InputError for unknown names.
     """
@@ -36,6 +40,8 @@ class MNISTDataModule(pl.LightningDataModule):
         mirrors: Sequence[str] | str = (),
         fallback: str = "sample",
         val_size: int = 0,
+        train_size: int | None = None,
+        epoch_size: int | None = None,
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
@@ -43,6 +49,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.source, self.fallback = one_of("name", name, datasets.NAMES), one_of("fallback", fallback, _FALLBACKS)
         self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else list(mirrors)
         self.val_size, self.batch_size, self.seed = val_size, batch_size, seed
+        self.train_size, self.epoch_size = train_size, epoch_size
         self.dataset: datasets.Dataset | None = None
 
     def prepare_data(self) -> None:
@@ -72,8 +79,7 @@ class MNISTDataModule(pl.LightningDataModule):
                 f"{self.dataset.name} has {len(train.labels):,} training images"
             )
         kept, held = datasets.hold_out(train.labels, self.val_size, self.seed)
-        self.train = Images(train.images[kept], train.labels[kept])
-        self.val = Images(train.images[held], train.labels[held])
+        self.train, self.val = _take(train, self._choose(kept, train.labels[kept])), _take(train, held)
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
@@ -103,6 +109,16 @@ class MNISTDataModule(pl.LightningDataModule):
             return datasets.sample()
         raise InputError(f"data.dir={self.dir} does not hold {self.source}")
 
+    def _choose(self, kept: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " epoch"]:
+        """Return the indices of an epoch's images, of those that are kept for training."""
+        for key, size in (("train_size", self.train_size), ("epoch_size", self.epoch_size)):
+            if size is not None and size > len(kept):
+                raise InputError(f"data.{key}={size} is too many: there are {len(kept):,} images to train on")
+        if self.train_size is not None:
+            kept = kept[datasets.hold_out(labels, self.train_size, self.seed)[1]]
+        self.distinct = len(kept)
+        return kept if self.epoch_size is None else kept.repeat(-(-self.epoch_size // len(kept)))[: self.epoch_size]
+
     def _sample_may_stand_in(self) -> bool:
         return self.source == "mnist" and self.fallback == "sample"  # it is a sample of MNIST's digits only
 
@@ -112,3 +128,7 @@ class MNISTDataModule(pl.LightningDataModule):
             rank, world = self.trainer.global_rank, self.trainer.world_size
             device = self.trainer.strategy.root_device
         return load_batches(images, EpochOrder(len(images.labels), seed, rank, world), batch_size, device)
+
+
+def _take(images: Images, indices: Int64[Tensor, " n"]) -> Images:
+    return Images(*(part[indices] for part in images))

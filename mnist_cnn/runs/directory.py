@@ -82,6 +82,11 @@ class Run:
         except OSError:
             return []
 
+    def curves(self) -> dict[str, list[float]]:
+        """Return the columns of metrics.csv, with a value for each epoch; empty if none was trained."""
+        rows = self.rows()
+        return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+
     def is_complete(self, digest: str) -> bool:
         """Whether this run has finished with the settings of that digest."""
         result = self.result()

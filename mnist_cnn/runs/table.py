@@ -15,7 +15,7 @@ from mnist_cnn.errors import InputError, one_of
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import is_decisive
 
-FIGURES = ("epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
+FIGURES = ("parameters", "epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
 RANKED_BY = "val/acc"
 
 
@@ -26,11 +26,12 @@ class Row:
     swept: dict[str, str]
     statuses: Counter[str] = field(default_factory=Counter)
     figures: dict[str, list[float]] = field(default_factory=dict)
+    complete: list[Run] = field(default_factory=list)
 
     @property
     def n(self) -> int:
         """The number of complete runs."""
-        return self.statuses["complete"]
+        return len(self.complete)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Table:
     def cells(self) -> list[list[str]]:
         """Return the header and the rows as text."""
         names = [name for name in FIGURES if any(row.figures.get(name) for row in self.rows)]
+        sizes = {size for row in self.rows for size in row.figures.get("parameters", [])}
+        names = [name for name in names if name != "parameters" or len(sizes) > 1]
         lines = [[*self.keys, "n", "status", *names]]
         for row in self.rows:
             figures = [_figure(name, row.figures.get(name, [])) for name in names]
@@ -112,6 +115,7 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
         row = rows.setdefault(tuple(swept.values()), Row(swept))
         status = run.status()
         row.statuses[status] += 1
+        row.complete += [run] if status == "complete" else []
         for name, value in _figures(run.result() if status == "complete" else {}).items():
             row.figures.setdefault(name, []).append(value)
     return _order(keys, list(rows.values()), sort)
@@ -122,20 +126,21 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
     whole = [row for row in rows if row.n == most > 0]
     partial = [row for row in rows if row not in whole]
     if sort in keys:
-        return Table(keys, sorted(rows, key=lambda row: _number_or_text(row.swept[str(sort)])), f"ordered by {sort}")
+        return Table(keys, sorted(rows, key=lambda row: number_or_text(row.swept[str(sort)])), f"ordered by {sort}")
     if sort is not None:
         one_of("--sort", sort, [*keys, *FIGURES])
     by = sort or RANKED_BY
     if not all(by in row.figures for row in whole) or not whole:
         reason = "no validation split: give data.val_size=5000" if sort is None else f"not all have {sort}"
         return Table(keys, rows, f"not ranked: {reason}" if whole else "not ranked: no run is complete")
-    best_is_low = by.endswith("loss") or by in ("epochs", "seconds")
+    best_is_low = by.endswith("loss") or by in ("parameters", "epochs", "seconds")
     whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)
     missing = "; rows with incomplete runs come last" if partial else ""
     return Table(keys, [*whole, *partial], f"ranked by {by}{missing}")
 
 
-def _number_or_text(value: str) -> tuple[float, str]:
+def number_or_text(value: str) -> tuple[float, str]:
+    """Return a key to sort values by: numbers by their size, then text."""
     try:
         return float(value), ""
     except ValueError:
@@ -152,9 +157,9 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
 def _figure(name: str, values: Sequence[float]) -> str:
     if not values:
         return ""
-    digits = {"epochs": 0, "seconds": 1}.get(name, 4)
+    digits = {"parameters": 0, "epochs": 0, "seconds": 1}.get(name, 4)
     spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 and digits == 4 else ""
-    return f"{mean(values):.{digits}f}{spread}"
+    return f"{mean(values):,.{digits}f}{spread}"
 
 
 def _status(row: Row) -> str:

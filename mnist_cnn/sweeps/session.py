@@ -10,6 +10,7 @@ from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.table import compare
 from mnist_cnn.schema import Settings
+from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import drive
@@ -28,6 +29,8 @@ def sweep(arguments: Sequence[str]) -> int:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
     planned = plan(arguments)
     settings = _check(planned)
+    if settings.report:
+        check_packages()
     for job in planned.jobs:
         job.run.forget_result(even_if_complete=planned.cfg.resume == "never")
     try:
@@ -39,6 +42,8 @@ def sweep(arguments: Sequence[str]) -> int:
         print(f"stopped; to resume: {command}", file=sys.stderr)
         raise
     _print_table(planned)
+    if any(job.run.status() == "complete" for job in planned.jobs):
+        print(report_or_hint(planned.folder, settings.report))
     for job, message in wrong.items():
         print(f"error: {job.name}: {message}", file=sys.stderr)
     return 1 if wrong else 0

@@ -102,7 +102,9 @@ class Job:
     def __str__(self) -> str:
         """Return what is about to be trained: the layer table, the images, the device."""
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
-        images = f"{self.data.state_dict()['dataset']}: {len(self.data.train.labels):,} training images{held_out}"
+        repeated = f" (of {self.data.distinct:,})" if self.data.epoch_size else ""
+        shown = f"{len(self.data.train.labels):,} training images{repeated}{held_out}"
+        images = f"{self.data.state_dict()['dataset']}: {shown}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device
         processes = f" in {world} processes" if world > 1 else ""
         resumed = f", resumed from {self.resume_from}" if self.resume_from else ""

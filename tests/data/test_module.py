@@ -43,6 +43,23 @@ def test_the_validation_split_is_stratified_and_fixed_by_the_seed(sample: datase
     assert torch.equal(both.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
 
 
+def test_few_training_images_are_stratified_and_may_be_repeated() -> None:
+    few = ready(val_size=500, train_size=100)
+    assert few.train.labels.bincount().tolist() == [10] * 10
+    repeated = ready(val_size=500, train_size=100, epoch_size=250)
+    assert len(repeated.train.labels) == 250
+    distinct, counts = repeated.train.images.flatten(1).unique(dim=0, return_counts=True)
+    assert torch.equal(distinct, few.train.images.flatten(1).unique(dim=0))
+    assert set(counts.tolist()) == {2, 3}
+    assert torch.equal(repeated.val.images, few.val.images)
+
+
+@pytest.mark.parametrize("key", ["train_size", "epoch_size"])
+def test_more_images_than_there_are_is_an_input_error(key: str) -> None:
+    with pytest.raises(InputError, match=rf"data.{key}=3501 is too many: there are 3,500 images to train on"):
+        ready(val_size=500, **{key: 3501})
+
+
 def test_without_validation_there_is_no_loader_and_all_images_train() -> None:
     data = ready()
     assert data.val_dataloader() == []

@@ -31,7 +31,7 @@ def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:
 
 
 def test_damaged_pictures_are_read_or_refused(tmp_path: Path) -> None:
-    assert went_well(pictures.cases(tmp_path, 120), at_least=120)
+    assert went_well(pictures.cases(tmp_path, 60), at_least=60)
 
 
 def test_the_table_counts_what_went_wrong() -> None:

@@ -90,7 +90,8 @@ def test_the_formats_say_the_same(runs: Runs) -> None:
     table = compare(runs)
     records = json.loads(table.render("json"))
     assert records[0] == {
-        "model.padding": "same", "n": 2, "status": "complete", "epochs": 5.0, "epochs_sd": 0.0, "seconds": 3.5,
+        "model.padding": "same", "n": 2, "status": "complete",
+        "parameters": None, "parameters_sd": None, "epochs": 5.0, "epochs_sd": 0.0, "seconds": 3.5,
         "seconds_sd": 0.0, "train/loss": None, "train/loss_sd": None, "train/acc": None, "train/acc_sd": None,
         "val/loss": None, "val/loss_sd": None, "val/acc": 0.9375, "val/acc_sd": 0.088388, "test/loss": None,
         "test/loss_sd": None, "test/acc": 0.0625, "test/acc_sd": 0.088388,

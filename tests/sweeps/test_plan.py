@@ -67,7 +67,7 @@ def test_a_job_names_its_folder_to_hydra_whatever_is_in_it() -> None:
 
 def test_an_experiment_may_hold_the_sweep_and_the_command_line_narrows_it() -> None:
     assert names(plan(["experiment=padding"])) == [
-        f"model.padding={padding},seed={seed}" for seed in range(3) for padding in ("valid", "same")
+        f"model.padding={padding},seed={seed}" for seed in range(5) for padding in ("valid", "same")
     ]
     assert names(plan(["experiment=padding", "seed=7"])) == ["model.padding=valid", "model.padding=same"]
 

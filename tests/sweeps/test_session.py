@@ -29,6 +29,12 @@ def test_the_same_command_trains_only_what_is_missing(cli: Callable[..., Answer]
     assert [row["n"] for row in rows()] == ["3"]
 
 
+def test_a_sweep_ends_with_its_report_or_with_how_to_make_it(cli: Callable[..., Answer], started: list[str]) -> None:
+    assert sweep(cli, "seed=0,1").out.endswith(f"report: python -m mnist_cnn.report {FOLDER}\n")
+    assert sweep(cli, "seed=0,1", "report=true").out.endswith(f"report: {FOLDER}/report.html\n")
+    assert started == ["seed=0", "seed=1"] * 2  # asked; they found themselves complete
+
+
 def test_resume_never_starts_over(cli: Callable[..., Answer], started: list[str]) -> None:
     for _ in range(2):
         assert sweep(cli, "seed=0,1", "resume=never").status == 0

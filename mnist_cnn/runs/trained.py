@@ -1,0 +1,45 @@
+"""What a run trained, with the test images that belong to it."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnist_cnn.data.datasets import SAMPLE, Images
+from mnist_cnn.data.module import MNISTDataModule
+from mnist_cnn.errors import InputError
+from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn.runs.checkpoint import classifier_from, dataset_of, read_checkpoint
+from mnist_cnn.runs.directory import checkpoint_file, run_of
+
+
+class Trained(NamedTuple):
+    """A classifier, the name of the data set that it was trained on, and that data set, read."""
+
+    classifier: DigitClassifier
+    dataset: str
+    data: MNISTDataModule
+
+    @property
+    def test(self) -> Images:
+        """The official test images."""
+        assert self.data.dataset is not None
+        return self.data.dataset.test
+
+
+def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Trained:
+    """Load a checkpoint, and find its data set: in `data_dir`, or where the run had it.
+
+    Raises InputError if the checkpoint or the data cannot be used.
+    """
+    path = checkpoint_file(run_or_file)
+    checkpoint: dict[str, Any] = read_checkpoint(path)
+    classifier = classifier_from(checkpoint, path)
+    dataset = dataset_of(checkpoint) or "mnist"
+    name = SAMPLE if dataset == "mnist-sample" else dataset
+    data = MNISTDataModule(data_dir or str(run_of(path).result().get("data_dir", "data")), name, fallback="error")
+    try:
+        data.prepare_data()
+    except InputError as error:
+        raise InputError(f"{error}: give --data-dir") from error
+    data.setup()
+    return Trained(classifier, dataset, data)

@@ -1,0 +1,74 @@
+"""What a classifier answers on the test images, also when they are shifted, turned or distorted."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from mnist_cnn.data.datasets import Images
+from mnist_cnn.data.distortions import distort
+from mnist_cnn.data.strengths import STRENGTHS
+from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn.model.nets import CLASSES
+
+
+class Answers(NamedTuple):
+    """Images, what they show, and the probability of each digit."""
+
+    images: UInt8[Tensor, "n 1 28 28"]
+    labels: Int64[Tensor, " n"]
+    probabilities: Float[Tensor, "n 10"]
+
+    @property
+    def digits(self) -> Int64[Tensor, " n"]:
+        """The answers."""
+        return self.probabilities.argmax(dim=1)
+
+    @property
+    def confidence(self) -> Float[Tensor, " n"]:
+        """The probability of each answer."""
+        return self.probabilities.amax(dim=1)
+
+    @property
+    def wrong(self) -> Int64[Tensor, " wrong"]:
+        """The indices of the misclassified images, the most confident first."""
+        order = self.confidence.argsort(descending=True, stable=True)
+        return order[(self.digits != self.labels)[order]]
+
+    def confusion(self) -> Int64[Tensor, "10 10"]:
+        """Count how often each digit (row) got each answer (column)."""
+        counts = torch.bincount(self.labels * CLASSES + self.digits, minlength=CLASSES**2)
+        return counts.reshape(CLASSES, CLASSES)
+
+
+def answer(classifier: DigitClassifier, test: Images) -> Answers:
+    """Classify the test images."""
+    return Answers(*test, classifier.predict(test.images).probabilities.cpu())
+
+
+class Robustness(NamedTuple):
+    """Accuracies of a classifier by the strength of a distortion, as in STRENGTHS."""
+
+    kind: str
+    strengths: Sequence[float]
+    accuracy: Sequence[float]
+
+
+def robustness(
+    classifiers: Iterable[DigitClassifier], test: Images, kind: str, strengths: Sequence[float] = ()
+) -> list[Robustness]:
+    """Measure each classifier on the same distorted test images, at the strengths given or the usual ones."""
+    strengths = strengths or STRENGTHS[kind].usual
+    views = [distort(test.images, kind, strength) for strength in strengths]
+    return [
+        Robustness(kind, strengths, [accuracy(classifier, Images(view, test.labels)) for view in views])
+        for classifier in classifiers
+    ]
+
+
+def accuracy(classifier: DigitClassifier, test: Images) -> float:
+    """Return the share of the images that a classifier has right."""
+    right = classifier.predict(test.images).digits.cpu() == test.labels
+    return float(right.double().mean())

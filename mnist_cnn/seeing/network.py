@@ -1,0 +1,54 @@
+"""What a network computes on the way to its answer: kernels, response maps, and the evidence in an image."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mnist_cnn.data.images import SIDE, scale
+
+_PATCH = 5  # pixels
+
+
+class ResponseMaps(NamedTuple):
+    """What a convolution and its ReLU make of an image: one map per filter."""
+
+    layer: str
+    maps: Float[Tensor, "filters height width"]
+
+
+@torch.no_grad()
+def response_maps(net: nn.Sequential, image: UInt8[Tensor, "1 28 28"]) -> list[ResponseMaps]:
+    """Return the maps of every convolution, after ReLU and before pooling; nothing for a network without any."""
+    x, found = scale(image)[None], []
+    for name, layer in net.named_children():
+        x = layer(x)
+        if isinstance(layer, nn.Conv2d):
+            found.append(ResponseMaps(name, x[0].relu()))
+    return found
+
+
+def first_kernels(net: nn.Sequential) -> Float[Tensor, "filters 3 3"] | None:
+    """Return the kernels of the first convolution, which are applied to the image itself; None if there is none."""
+    first = next((layer for layer in net if isinstance(layer, nn.Conv2d)), None)
+    return None if first is None else first.weight.detach()[:, 0]
+
+
+@torch.no_grad()
+def evidence(net: nn.Sequential, image: UInt8[Tensor, "1 28 28"], digit: int) -> Float[Tensor, "28 28"]:
+    """Return, for each pixel, how much the logit of `digit` falls when 5x5 pixels around it are made black.
+
+    Positive: what is there speaks for the digit. (Occlusion: Zeiler and Fergus 2014, section 4.)
+    """
+    x = scale(image)
+    near_ink = F.max_pool2d(x, _PATCH, stride=1, padding=_PATCH // 2)[0] > 0  # elsewhere a black patch changes nothing
+    places = near_ink.nonzero()
+    patches = torch.zeros(len(places), 1, SIDE, SIDE)
+    patches[range(len(places)), 0, places[:, 0], places[:, 1]] = 1
+    covered = x * (1 - F.max_pool2d(patches, _PATCH, stride=1, padding=_PATCH // 2))
+    logits: Tensor = net(torch.cat([x[None], covered]))[:, digit]
+    fall = torch.zeros(SIDE, SIDE)
+    fall[near_ink] = logits[0] - logits[1:]
+    return fall

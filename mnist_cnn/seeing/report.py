@@ -1,0 +1,52 @@
+"""Write report.html about a run or a sweep. torch and matplotlib are imported late: wrong names answer at once."""
+
+import os
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+from mnist_cnn.errors import InputError
+from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.runs.table import find_runs
+
+
+def write_report(path: str | Path, png: Path | None = None, data_dir: Path | None = None) -> str:
+    """Write the page about a run, a checkpoint file or a sweep; or, with `png`, only its pictures, into that folder.
+
+    Returns where. Raises InputError for what cannot be shown, RunError if nothing can be written.
+    """
+    check_packages()
+    path = Path(path)
+    is_sweep = path.is_dir() and not _is_run(path) and bool(find_runs(path))
+    if not is_sweep:
+        checkpoint_file(path)
+    from mnist_cnn.model.backend import use_float32
+    from mnist_cnn.seeing.run_report import report_run
+    from mnist_cnn.seeing.sweep_report import report_sweep
+
+    use_float32()
+    page = report_sweep(path, data_dir) if is_sweep else report_run(path, data_dir)
+    if png is not None:
+        page.write_pictures(png)
+        return f"{len(page.pictures)} pictures in {png}"
+    destination = path / "report.html" if path.is_dir() else path.with_suffix(".html")
+    page.write(destination)
+    return os.path.relpath(destination)
+
+
+def report_or_hint(folder: Path, now: bool) -> str:
+    """Return one line: where the report is that was written now, or the command that writes it."""
+    name = os.path.relpath(folder)
+    return f"report: {write_report(name) if now else shlex.join(['python', '-m', 'mnist_cnn.report', name])}"
+
+
+def check_packages() -> None:
+    """Raise InputError if a package that pages need is not installed."""
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise InputError(f"a report needs {package}: pip install 'mnist_cnn[report]'")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is itself a run directory: training has started in it."""
+    return any((folder / name).exists() for name in ("checkpoints", "result.json", ".hydra"))

@@ -1,0 +1,80 @@
+"""The page of one run: what was trained, how well it does, and what it looks at."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_cnn.data.datasets import Images
+from mnist_cnn.data.strengths import STRENGTHS
+from mnist_cnn.model.nets import CLASSES
+from mnist_cnn.model.summary import count_parameters, layer_rows
+from mnist_cnn.runs.directory import Run, checkpoint_file, run_of
+from mnist_cnn.runs.trained import Trained, load_trained
+from mnist_cnn.seeing import plots
+from mnist_cnn.seeing.answers import Answers, answer, robustness
+from mnist_cnn.seeing.network import evidence, first_kernels, response_maps
+from mnist_cnn.seeing.page import Page, Picture
+
+_DISTORTED = 1_000  # test images: enough for a picture, and quick
+
+
+def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Page:
+    """Classify the test images with what a run trained, and return the page about it.
+
+    Raises InputError if the checkpoint or the data cannot be used.
+    """
+    trained, run = load_trained(run_or_file, data_dir), run_of(checkpoint_file(run_or_file))
+    net, result = trained.classifier.net, run.result()
+    answers = answer(trained.classifier, trained.test)
+    config = run.path / ".hydra" / "config.yaml"
+    values = {
+        "name": run.path.name if Path(run_or_file).is_dir() else Path(run_or_file).name,
+        "dataset": trained.dataset,
+        "status": run.status(),
+        "right": int((answers.digits == answers.labels).sum()),
+        "images": len(answers.labels),
+        "command": shlex.join(["python", "-m", "mnist_cnn.train", *run.overrides()]),
+        "result": result,
+        "layers": layer_rows(net),
+        "parameters": count_parameters(net),
+        "config": config.read_text() if config.is_file() else "",
+        "has_maps": bool(response_maps(net, answers.images[0])),
+    }
+    return Page("run.html", values, list(_pictures(trained, run, answers)))
+
+
+def _pictures(trained: Trained, run: Run, answers: Answers) -> Iterator[Picture]:
+    net, examples = trained.classifier.net, _one_of_each(answers)
+    if epochs := run.curves():
+        tested = {name: value for name, value in run.result().items() if name.startswith("test/")}
+        figure = plots.plot_learning(epochs, tested)
+        caption = "In training, the mean over the epoch, while the weights change; validation and test come after it."
+        yield Picture("learning", "Learning curves", caption, figure)
+    caption = "Rows: what the image shows. Columns: the answer. Shaded: mistakes."
+    yield Picture("confusion", "Confusion matrix", caption, plots.plot_confusion(answers))
+    if len(answers.wrong):
+        caption = "What each shows, what it was read as, and the probability of that answer; the most confident first."
+        yield Picture("mistakes", "Misclassified digits", caption, plots.plot_misclassified(answers))
+    caption = "If the network knows how sure it may be, dots and dashes coincide. Below: how many images."
+    yield Picture("calibration", "Calibration", caption, plots.plot_calibration(answers))
+    if (kernels := first_kernels(net)) is not None:
+        caption = "Each is moved over the image. Red: bright pixels there raise its response; blue: they lower it."
+        yield Picture("kernels", "First-layer kernels", caption, plots.plot_kernels(kernels))
+        image = answers.images[examples[4]]
+        caption = "After each convolution and its ReLU. Early maps keep the digit's shape; late ones say what is where."
+        yield Picture("maps", "Response maps", caption, plots.plot_response_maps(image, response_maps(net, image)))
+    shown = [evidence(net, answers.images[i], int(answers.digits[i])) for i in examples]
+    caption = "How much the answer's logit falls when 5×5 pixels around a point are made black. Red: evidence for it."
+    titles = [f"answer {answers.digits[i]}" for i in examples]
+    yield Picture("evidence", "Evidence", caption, plots.plot_evidence(answers.images[examples], shown, titles))
+    test = Images(*(part[:_DISTORTED] for part in trained.test))
+    found = [robustness([trained.classifier], test, kind)[0] for kind in STRENGTHS]
+    caption = "Test images shifted, turned, and elastically distorted. Dotted: guessing."
+    figure = plots.plot_robustness({"run": [found]}, len(test.labels))
+    yield Picture("robustness", "Robustness", caption, figure)
+
+
+def _one_of_each(answers: Answers) -> list[int]:
+    """Return the first image of each digit, by its index."""
+    return [int((answers.labels == digit).nonzero()[0]) for digit in range(CLASSES)]

@@ -1,0 +1,110 @@
+"""The page of a sweep: its table, a plot for each swept key, the curves and the robustness of all configurations."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+from mnist_cnn.data.datasets import Images
+from mnist_cnn.data.strengths import STRENGTHS
+from mnist_cnn.errors import InputError
+from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn.model.summary import LayerRow, layer_rows
+from mnist_cnn.runs.checkpoint import load_classifier
+from mnist_cnn.runs.table import RANKED_BY, Row, Table, compare, find_runs, number_or_text
+from mnist_cnn.runs.trained import load_trained
+from mnist_cnn.seeing import plots
+from mnist_cnn.seeing.answers import Robustness, robustness
+from mnist_cnn.seeing.page import Page, Picture
+
+_MOST_LINES = 8  # in one plot: as many as there are colours
+_DISTORTED = 2_000  # test images, for each run: 4 s
+
+
+def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
+    """Compare the complete runs of a sweep, and return the page about them.
+
+    Raises InputError if none is complete, or if their data cannot be used.
+    """
+    runs = find_runs(folder)
+    table = compare(runs)
+    rows = {_label(row): row for row in table.rows if row.complete}
+    if not rows:
+        raise InputError(f"{folder} holds no complete run: there is nothing to compare yet")
+    head, *lines = table.cells()
+    networks = {label: load_classifier(row.complete[0].path) for label, row in rows.items()}
+    values = {
+        "name": folder.resolve().name,
+        "command": _command([*runs.values()]),
+        "head": head,
+        "lines": lines,
+        "note": table.note,
+        "networks": _distinct({label: layer_rows(each.net) for label, each in networks.items()}),
+    }
+    return Page("sweep.html", values, list(_pictures(table, rows, data_dir)))
+
+
+def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> Iterator[Picture]:
+    names = [name for name in (RANKED_BY, "test/acc") if all(name in row.figures for row in rows.values())]
+    for key in table.keys if names else []:
+        figures = {name: _by_other_keys(key, name, table.keys, list(rows.values())) for name in names}
+        if len(figures[names[0]]) <= _MOST_LINES:
+            caption = "A small dot is a run, a large one their mean, with the standard deviation."
+            yield Picture(key, f"Accuracy by {key}", caption, plots.plot_swept(key, figures))
+    shown = dict(list(rows.items())[:_MOST_LINES])
+    first = "" if len(shown) == len(rows) else f" The first {_MOST_LINES} rows of the table."
+    epochs = {label: [run.curves() for run in row.complete] for label, row in shown.items()}
+    if all(run for runs in epochs.values() for run in runs):
+        caption = f"Thin lines are runs, thick ones their mean. Training is measured while the weights change.{first}"
+        yield Picture("curves", "Learning curves", caption, plots.plot_curves(epochs))
+    found, images = _robustness(shown, data_dir)
+    caption = f"Test images shifted, turned, and elastically distorted: mean ± standard deviation.{first}"
+    yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images))
+
+
+def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[str, list[list[Robustness]]], int]:
+    """Measure all complete runs on the same distorted images. Returns the accuracies by row and run."""
+    runs = [(label, run) for label, row in rows.items() for run in row.complete]
+    test = Images(*(part[:_DISTORTED] for part in load_trained(runs[0][1].path, data_dir).test))
+    classifiers: list[DigitClassifier] = [load_classifier(run.path) for _, run in runs]
+    by_kind = [robustness(classifiers, test, kind) for kind in STRENGTHS]
+    found = defaultdict[str, list[list[Robustness]]](list)
+    for (label, _), kinds in zip(runs, zip(*by_kind, strict=True), strict=True):
+        found[label].append(list(kinds))
+    return dict(found), len(test.labels)
+
+
+def _by_other_keys(key: str, name: str, keys: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+    """Group a figure by the values of the other keys, and within a group by those of this one."""
+    groups = defaultdict[str, dict[str, list[float]]](dict)
+    for row in sorted(rows, key=lambda row: [number_or_text(value) for value in row.swept.values()]):
+        others = ", ".join(f"{other}={row.swept[other]}" for other in keys if other != key)
+        groups[others][row.swept[key]] = row.figures[name]
+    return dict(groups)
+
+
+def _command(jobs: Sequence[Sequence[str]]) -> str:
+    """Return the command line of a sweep over these jobs; nothing if they are no grid, as in a search."""
+    values: dict[str, dict[str, None]] = {}
+    for overrides in jobs:
+        for key, _, value in (each.partition("=") for each in overrides):
+            values.setdefault(key, {})[value] = None
+    if len(jobs) != prod(map(len, values.values())):
+        return ""
+    shared_first = sorted(values.items(), key=lambda item: len(item[1]) > 1)
+    return shlex.join(
+        ["python", "-m", "mnist_cnn.train", "-m", *(f"{key}={','.join(each)}" for key, each in shared_first)]
+    )
+
+
+def _label(row: Row) -> str:
+    return ", ".join(f"{key}={value}" for key, value in row.swept.items()) or "all runs"
+
+
+def _distinct(tables: Mapping[str, list[LayerRow]]) -> list[tuple[list[str], list[LayerRow], int]]:
+    """Join the configurations that have the same layers: their labels, the layers, and all parameters."""
+    joined = defaultdict[tuple[LayerRow, ...], list[str]](list)
+    for label, layers in tables.items():
+        joined[tuple(layers)].append(label)
+    return [(labels, list(layers), sum(row.parameters for row in layers)) for layers, labels in joined.items()]

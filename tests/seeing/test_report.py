@@ -1,0 +1,180 @@
+import importlib.util
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mnist_cnn import report
+from mnist_cnn.runs.directory import Run
+from mnist_cnn.seeing import run_report, sweep_report
+from mnist_cnn.seeing.report import write_report
+from mnist_cnn.settings import compose
+from mnist_cnn.training.options import Options
+from mnist_cnn.training.start import train
+from tests.conftest import Answer, Trained, one_line
+
+RUN_PICTURES = ["calibration", "confusion", "evidence", "kernels", "learning", "maps", "mistakes", "robustness"]
+Cli = Callable[..., Answer]
+
+
+def quick(path: Path, *overrides: str) -> dict[str, Any]:
+    settings = compose(*overrides, "data.name=sample", "trainer=cpu", "trainer.max_epochs=1")
+    return train(settings, Run(path), Options(list(overrides)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_images() -> Iterator[None]:
+    """Distort 50 test images, not 1,000 or 2,000."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (run_report, sweep_report):
+            patch.setattr(module, "_DISTORTED", 50)
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dense networks with two seeds each, and a job that failed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for hidden in ("8", "32"):
+        for seed in ("0", "1"):
+            job = [f"model.hidden={hidden}", f"seed={seed}", "model=dense", "data.val_size=500"]
+            quick(folder / f"hidden={hidden},seed={seed}", *job)
+    Run(folder / "failed").path.mkdir()
+    Run(folder / "failed").fail("no", ["model.hidden=0", "seed=0", "model=dense", "data.val_size=500"])
+    return folder
+
+
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the trained run, to write into."""
+    return Path(shutil.copytree(trained.path, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the trained run, whose overrides are a stranger's."""
+    run = Path(shutil.copytree(trained.path, tmp_path_factory.mktemp("page") / "run"))
+    Run(run).finish({**trained.result, "overrides": ["<script>alert(1)</script>"]})
+    assert write_report(run) == os.path.relpath(run / "report.html")
+    return (run / "report.html").read_text()
+
+
+def pictures(page: str) -> Sequence[str]:
+    return sorted(re.findall(r'<h2 id="([\w.]+)">[^<]*</h2>\s*<figure>\s*<img src="data:image/png;base64,', page))
+
+
+def test_a_page_has_the_run_and_all_its_pictures(page: str, trained: Trained) -> None:
+    assert pictures(page) == RUN_PICTURES
+    assert f"<h1>{100 * trained.result['test/acc']:.2f} % of 1,000 test images</h1>" in page
+    assert "max_epochs: 5" in page
+    assert "conv3 (Conv2d)" in page
+    assert "104,202" in page
+    assert len(page) < 3_000_000
+
+
+def test_a_page_makes_no_request(page: str) -> None:
+    assert set(re.findall(r'(?:src|href)="([^",]*)', page)) == {"data:image/png;base64"}
+    assert not re.search(r"<script|<link|@import|url\(", page)  # the run's own text is escaped
+
+
+def test_a_sweeps_page_compares_its_complete_runs(sweep: Path, cli: Cli) -> None:
+    answer = cli(report.main, sweep)
+    assert (answer.status, answer.err) == (0, "")
+    page = (sweep / "report.html").read_text()
+    assert pictures(page) == ["curves", "model.hidden", "robustness"]
+    assert "<td>failed</td>" in page
+    assert page.count("<td>dense1 (Linear)</td>") == 2  # two networks
+    assert "25,450" in page  # parameters of the larger
+
+
+def test_a_grid_tells_its_command(sweep: Path, tmp_path: Path, cli: Cli) -> None:
+    whole = Path(shutil.copytree(sweep, tmp_path / "whole", ignore=shutil.ignore_patterns("failed")))
+    cli(report.main, whole)
+    command = "python -m mnist_cnn.train -m model=dense data.val_size=500 model.hidden=32,8 seed=0,1"
+    assert f"<pre>{command}</pre>" in (whole / "report.html").read_text()
+
+
+def test_pictures_alone_are_png_files(run: Path, tmp_path: Path, cli: Cli) -> None:
+    answer = cli(report.main, run, "--png", tmp_path / "png")
+    assert answer.out == f"8 pictures in {tmp_path / 'png'}\n"
+    assert sorted(file.stem for file in (tmp_path / "png").glob("*.png")) == RUN_PICTURES
+    for file in (tmp_path / "png").iterdir():
+        with Image.open(file) as picture:
+            assert picture.width > 500
+    assert not (run / "report.html").exists()
+
+
+def test_a_dense_network_has_the_other_pictures_and_says_so(tmp_path: Path, cli: Cli) -> None:
+    quick(tmp_path / "dense", "model=dense", "model.hidden=8")
+    assert cli(report.main, tmp_path / "dense").status == 0
+    page = (tmp_path / "dense" / "report.html").read_text()
+    assert pictures(page) == [name for name in RUN_PICTURES if name not in ("kernels", "maps")]
+    assert "This network has no convolution" in page
+
+
+def test_an_interrupted_run_is_shown_as_such(run: Path, cli: Cli) -> None:
+    (run / "result.json").unlink()
+    assert cli(report.main, run).status == 0
+    assert "This run is not complete (interrupted)" in (run / "report.html").read_text()
+
+
+def test_a_checkpoint_file_gets_a_page_beside_it(trained: Trained, tmp_path: Path, cli: Cli) -> None:
+    shutil.copy(Run(trained.path).last, tmp_path / "mine.ckpt")
+    assert cli(report.main, tmp_path / "mine.ckpt").status == 0
+    assert "learning" not in pictures((tmp_path / "mine.html").read_text())
+
+
+def test_what_cannot_be_shown_is_one_line(run: Path, sweep: Path, tmp_path: Path, cli: Cli) -> None:
+    def fails(*arguments: object) -> tuple[int, str]:
+        answer = cli(report.main, *arguments)
+        assert not answer.out
+        return answer.status, one_line(answer.err)
+
+    (tmp_path / "empty").mkdir()
+    assert fails(tmp_path / "missing")[1].startswith(f"error: there is no checkpoint {tmp_path / 'missing'}: give")
+    assert fails(tmp_path / "empty")[0] == 2
+    failed = Path(shutil.copytree(sweep / "failed", tmp_path / "sweep" / "failed")).parent
+    assert fails(failed) == (2, f"error: {failed} holds no complete run: there is nothing to compare yet\n")
+    (tmp_path / "file").write_text("")
+    assert fails(run, "--png", tmp_path / "file" / "png")[0] == 1
+    (run / "report.html").mkdir()
+    assert fails(run) == (1, f"error: {run / 'report.html'} cannot be written: Is a directory\n")
+    started = tmp_path / "started"
+    Run(started).begin("{}", "[]")
+    assert "after its first epoch" in fails(started)[1]
+
+
+def test_missing_data_are_one_line(run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_cnn.data.module.datasets.sample", lambda: pytest.fail("it is not asked for"))
+    monkeypatch.setattr("mnist_cnn.runs.trained.dataset_of", lambda _: "mnist")
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    answer = cli(report.main, run, "--data-dir", tmp_path / "data")
+    assert answer.status == 2
+    assert one_line(answer.err).endswith(": give --data-dir\n")
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_a_missing_package_is_named_with_its_command(
+    package: str, run: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("mnist_cnn.seeing.report.find_spec", lambda name: None if name == package else found(name))
+    answer = cli(report.main, run)
+    line = f"error: a report needs {package}: pip install 'mnist_cnn[report]'\n"
+    assert (answer.status, answer.out, answer.err) == (2, "", line)
+
+
+def test_a_table_lists_parameters_where_they_differ(sweep: Path) -> None:
+    from mnist_cnn.runs.table import compare, find_runs
+
+    records = json.loads(compare(find_runs(sweep)).render("json"))
+    assert [record["parameters"] for record in records] == [25_450, 6_370, None]
+    head, first, *_ = compare(find_runs(sweep)).cells()
+    assert first[head.index("parameters")] == "25,450"
