@@ -65,6 +65,8 @@ def _open(given: Sequence[str]) -> "Session":
         raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
     if settings.resume != "auto" or not settings.logger.csv:
         raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
+    if settings.report:
+        raise InputError("report=true cannot be used in a search: python -m mnist_cnn.report shows its winner")
     for key in [each.partition("=")[0] for each in others]:
         if key in search.space:
             raise InputError(f"{key} is in the search space of search={name} and cannot be fixed: give another search")

@@ -37,9 +37,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         if settings.report:
             check_packages()
         result = train(settings, run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
-    if is_first_process():
-        log.info("%s  %s", summarise(result), os.path.relpath(run.path))
-        log.info("%s", report_or_hint(run.path, settings.report))
+        if is_first_process():
+            log.info("%s  %s", summarise(result), os.path.relpath(run.path))
+            log.info("%s", report_or_hint(run.path, settings.report))
     return result
 
 

@@ -1,4 +1,4 @@
-"""Images shifted, turned and elastically distorted: what a network forgives is measured with them.
+"""Images shifted, turned and elastically distorted, to measure robustness.
 
 Each is a function of the images' order and a strength alone, so that two networks see the same pictures.
 """

@@ -79,7 +79,7 @@ class MNISTDataModule(pl.LightningDataModule):
                 f"{self.dataset.name} has {len(train.labels):,} training images"
             )
         kept, held = datasets.hold_out(train.labels, self.val_size, self.seed)
-        self.train, self.val = _take(train, self._choose(kept, train.labels[kept])), _take(train, held)
+        self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
@@ -109,15 +109,22 @@ class MNISTDataModule(pl.LightningDataModule):
             return datasets.sample()
         raise InputError(f"data.dir={self.dir} does not hold {self.source}")
 
-    def _choose(self, kept: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " epoch"]:
+    def _epoch_indices(self, kept: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " epoch"]:
         """Return the indices of an epoch's images, of those that are kept for training."""
         for key, size in (("train_size", self.train_size), ("epoch_size", self.epoch_size)):
             if size is not None and size > len(kept):
                 raise InputError(f"data.{key}={size} is too many: there are {len(kept):,} images to train on")
         if self.train_size is not None:
-            kept = kept[datasets.hold_out(labels, self.train_size, self.seed)[1]]
-        self.distinct = len(kept)
-        return kept if self.epoch_size is None else kept.repeat(-(-self.epoch_size // len(kept)))[: self.epoch_size]
+            chosen = datasets.hold_out(labels, self.train_size, self.seed)[1]
+            kept, labels = kept[chosen], labels[chosen]
+        if self.epoch_size is None:
+            return kept
+        if self.epoch_size < len(kept):
+            raise InputError(
+                f"data.epoch_size={self.epoch_size} is too few: there are {len(kept):,} images to train on"
+            )
+        copies, rest = divmod(self.epoch_size, len(kept))
+        return torch.cat([kept.repeat(copies), kept[datasets.hold_out(labels, rest, self.seed)[1]]])
 
     def _sample_may_stand_in(self) -> bool:
         return self.source == "mnist" and self.fallback == "sample"  # it is a sample of MNIST's digits only
@@ -130,5 +137,5 @@ class MNISTDataModule(pl.LightningDataModule):
         return load_batches(images, EpochOrder(len(images.labels), seed, rank, world), batch_size, device)
 
 
-def _take(images: Images, indices: Int64[Tensor, " n"]) -> Images:
+def _subset(images: Images, indices: Int64[Tensor, " n"]) -> Images:
     return Images(*(part[indices] for part in images))

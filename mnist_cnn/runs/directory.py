@@ -83,9 +83,12 @@ class Run:
             return []
 
     def curves(self) -> dict[str, list[float]]:
-        """Return the columns of metrics.csv, with a value for each epoch; empty if none was trained."""
+        """Return the columns of metrics.csv, with a value for each epoch; empty if there are none, or no numbers."""
         rows = self.rows()
-        return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+        try:
+            return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+        except (TypeError, ValueError):
+            return {}
 
     def is_complete(self, digest: str) -> bool:
         """Whether this run has finished with the settings of that digest."""

@@ -2,18 +2,18 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
-from PIL import Image
 
 from mnist_cnn.errors import RunError
 from mnist_cnn.files import write_atomically
 
 _DPI = 130
-_COLOURS = 128  # of a PNG's palette: a third of the bytes, and no difference to the eye
 
 
 class Picture(NamedTuple):
@@ -26,11 +26,9 @@ class Picture(NamedTuple):
 
     def png(self) -> bytes:
         """Draw the figure."""
-        drawn, small = io.BytesIO(), io.BytesIO()
+        drawn = io.BytesIO()
         self.figure.savefig(drawn, dpi=_DPI, format="png")
-        palette = Image.open(drawn).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-        palette.save(small, "png")
-        return small.getvalue()
+        return drawn.getvalue()
 
     def data_url(self) -> str:
         """Return the drawn figure as a URL that contains it."""
@@ -52,16 +50,26 @@ class Page(NamedTuple):
 
     def write(self, file: Path) -> None:
         """Write the page. Raises RunError if it cannot be written."""
-        _write(file, self.html().encode())
+        html = self.html().encode()
+        try:
+            with FileLock(file.with_name(f".{file.name}.lock")):  # another process may end the same sweep now
+                _write(file, html)
+        except OSError as error:
+            raise _cannot_write(file, error) from error
 
     def write_pictures(self, folder: Path) -> None:
-        """Write each picture as a PNG. Raises RunError if one cannot be written."""
+        """Write each picture as a PNG file. Raises RunError if one cannot be written."""
         for picture in self.pictures:
-            _write(folder / f"{picture.name}.png", picture.png())
+            name = re.sub(r"[^\w.-]", "_", picture.name)  # it may come from a stranger's run
+            _write(folder / f"{name}.png", picture.png())
 
 
 def _write(file: Path, content: bytes) -> None:
     try:
         write_atomically(file, content)
     except OSError as error:
-        raise RunError(f"{file} cannot be written: {error.strerror or error}") from error
+        raise _cannot_write(file, error) from error
+
+
+def _cannot_write(file: Path, error: OSError) -> RunError:
+    return RunError(f"{file} cannot be written: {error.strerror or error}")

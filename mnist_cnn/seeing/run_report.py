@@ -5,14 +5,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.nets import CLASSES
 from mnist_cnn.model.summary import count_parameters, layer_rows
 from mnist_cnn.runs.directory import Run, checkpoint_file, run_of
 from mnist_cnn.runs.trained import Trained, load_trained
 from mnist_cnn.seeing import plots
-from mnist_cnn.seeing.answers import Answers, answer, robustness
+from mnist_cnn.seeing.answers import Answers, answer, robustness, spread_subset
 from mnist_cnn.seeing.network import evidence, first_kernels, response_maps
 from mnist_cnn.seeing.page import Page, Picture
 
@@ -24,51 +23,58 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
 
     Raises InputError if the checkpoint or the data cannot be used.
     """
-    trained, run = load_trained(run_or_file, data_dir), run_of(checkpoint_file(run_or_file))
-    net, result = trained.classifier.net, run.result()
-    answers = answer(trained.classifier, trained.test)
-    config = run.path / ".hydra" / "config.yaml"
+    trained, file = load_trained(run_or_file, data_dir), checkpoint_file(run_or_file)
+    run = run_of(file) if file.resolve() == run_of(file).last else None  # another file may come from anywhere
+    net, answers = trained.classifier.net, answer(trained.classifier, trained.test)
     values = {
-        "name": run.path.name if Path(run_or_file).is_dir() else Path(run_or_file).name,
+        "name": run.path.name if run else file.name,
         "dataset": trained.dataset,
-        "status": run.status(),
+        "status": run.status() if run else "",
         "right": int((answers.digits == answers.labels).sum()),
         "images": len(answers.labels),
-        "command": shlex.join(["python", "-m", "mnist_cnn.train", *run.overrides()]),
-        "result": result,
+        "command": shlex.join(["python", "-m", "mnist_cnn.train", *run.overrides()]) if run else "",
+        "result": run.result() if run else {},
         "layers": layer_rows(net),
         "parameters": count_parameters(net),
-        "config": config.read_text() if config.is_file() else "",
+        "config": _config(run) if run else "",
         "has_maps": bool(response_maps(net, answers.images[0])),
     }
     return Page("run.html", values, list(_pictures(trained, run, answers)))
 
 
-def _pictures(trained: Trained, run: Run, answers: Answers) -> Iterator[Picture]:
+def _config(run: Run) -> str:
+    file = run.path / ".hydra" / "config.yaml"
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[Picture]:
     net, examples = trained.classifier.net, _one_of_each(answers)
-    if epochs := run.curves():
+    epochs = run.curves() if run else {}
+    if run and {"train/loss", "train/acc"} <= epochs.keys():
         tested = {name: value for name, value in run.result().items() if name.startswith("test/")}
         figure = plots.plot_learning(epochs, tested)
-        caption = "In training, the mean over the epoch, while the weights change; validation and test come after it."
+        caption = "In training, the mean over the epoch, while the weights change (with label smoothing, of that loss)."
         yield Picture("learning", "Learning curves", caption, figure)
     caption = "Rows: what the image shows. Columns: the answer. Shaded: mistakes."
     yield Picture("confusion", "Confusion matrix", caption, plots.plot_confusion(answers))
     if len(answers.wrong):
         caption = "What each shows, what it was read as, and the probability of that answer; the most confident first."
         yield Picture("mistakes", "Misclassified digits", caption, plots.plot_misclassified(answers))
-    caption = "If the network knows how sure it may be, dots and dashes coincide. Below: how many images."
+    caption = "Of a calibrated network the dots lie on the dashes. Below: how many images."
     yield Picture("calibration", "Calibration", caption, plots.plot_calibration(answers))
     if (kernels := first_kernels(net)) is not None:
-        caption = "Each is moved over the image. Red: bright pixels there raise its response; blue: they lower it."
+        caption = "Each is moved over the image. Red: ink there raises its response; blue: it lowers it."
         yield Picture("kernels", "First-layer kernels", caption, plots.plot_kernels(kernels))
         image = answers.images[examples[4]]
-        caption = "After each convolution and its ReLU. Early maps keep the digit's shape; late ones say what is where."
+        caption = "After each convolution and its ReLU. Dark: a strong response, compared within its layer."
         yield Picture("maps", "Response maps", caption, plots.plot_response_maps(image, response_maps(net, image)))
     shown = [evidence(net, answers.images[i], int(answers.digits[i])) for i in examples]
-    caption = "How much the answer's logit falls when 5×5 pixels around a point are made black. Red: evidence for it."
+    caption = (
+        "How much the answer's logit falls when 5×5 pixels around a point are erased. Red: evidence for the answer."
+    )
     titles = [f"answer {answers.digits[i]}" for i in examples]
     yield Picture("evidence", "Evidence", caption, plots.plot_evidence(answers.images[examples], shown, titles))
-    test = Images(*(part[:_DISTORTED] for part in trained.test))
+    test = spread_subset(trained.test, _DISTORTED)
     found = [robustness([trained.classifier], test, kind)[0] for kind in STRENGTHS]
     caption = "Test images shifted, turned, and elastically distorted. Dotted: guessing."
     figure = plots.plot_robustness({"run": [found]}, len(test.labels))

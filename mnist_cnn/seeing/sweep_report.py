@@ -3,10 +3,9 @@
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from itertools import product
 from pathlib import Path
 
-from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
@@ -15,7 +14,7 @@ from mnist_cnn.runs.checkpoint import load_classifier
 from mnist_cnn.runs.table import RANKED_BY, Row, Table, compare, find_runs, number_or_text
 from mnist_cnn.runs.trained import load_trained
 from mnist_cnn.seeing import plots
-from mnist_cnn.seeing.answers import Robustness, robustness
+from mnist_cnn.seeing.answers import Robustness, robustness, spread_subset
 from mnist_cnn.seeing.page import Page, Picture
 
 _MOST_LINES = 8  # in one plot: as many as there are colours
@@ -47,26 +46,29 @@ def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
 
 def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> Iterator[Picture]:
     names = [name for name in (RANKED_BY, "test/acc") if all(name in row.figures for row in rows.values())]
-    for key in table.keys if names else []:
+    varied = [key for key in table.keys if len({row.swept[key] for row in rows.values()}) > 1]
+    for key in varied if names else []:
         figures = {name: _by_other_keys(key, name, table.keys, list(rows.values())) for name in names}
         if len(figures[names[0]]) <= _MOST_LINES:
             caption = "A small dot is a run, a large one their mean, with the standard deviation."
-            yield Picture(key, f"Accuracy by {key}", caption, plots.plot_swept(key, figures))
+            yield Picture(f"by-{key}", f"Accuracy by {key}", caption, plots.plot_swept(key, figures))
     shown = dict(list(rows.items())[:_MOST_LINES])
     first = "" if len(shown) == len(rows) else f" The first {_MOST_LINES} rows of the table."
     epochs = {label: [run.curves() for run in row.complete] for label, row in shown.items()}
-    if all(run for runs in epochs.values() for run in runs):
+    if all({"train/loss", "train/acc"} <= run.keys() for runs in epochs.values() for run in runs):
         caption = f"Thin lines are runs, thick ones their mean. Training is measured while the weights change.{first}"
         yield Picture("curves", "Learning curves", caption, plots.plot_curves(epochs))
-    found, images = _robustness(shown, data_dir)
-    caption = f"Test images shifted, turned, and elastically distorted: mean ± standard deviation.{first}"
-    yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images))
+    if len({run.result().get("dataset") for row in shown.values() for run in row.complete}) == 1:
+        found, images = _robustness(shown, data_dir)
+        spread = "mean ± standard deviation. Dotted: guessing"
+        caption = f"Test images shifted, turned, and elastically distorted: {spread}.{first}"
+        yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images))
 
 
 def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[str, list[list[Robustness]]], int]:
     """Measure all complete runs on the same distorted images. Returns the accuracies by row and run."""
     runs = [(label, run) for label, row in rows.items() for run in row.complete]
-    test = Images(*(part[:_DISTORTED] for part in load_trained(runs[0][1].path, data_dir).test))
+    test = spread_subset(load_trained(runs[0][1].path, data_dir).test, _DISTORTED)
     classifiers: list[DigitClassifier] = [load_classifier(run.path) for _, run in runs]
     by_kind = [robustness(classifiers, test, kind) for kind in STRENGTHS]
     found = defaultdict[str, list[list[Robustness]]](list)
@@ -79,27 +81,25 @@ def _by_other_keys(key: str, name: str, keys: Sequence[str], rows: Sequence[Row]
     """Group a figure by the values of the other keys, and within a group by those of this one."""
     groups = defaultdict[str, dict[str, list[float]]](dict)
     for row in sorted(rows, key=lambda row: [number_or_text(value) for value in row.swept.values()]):
-        others = ", ".join(f"{other}={row.swept[other]}" for other in keys if other != key)
-        groups[others][row.swept[key]] = row.figures[name]
+        others = ", ".join(f"{other}={row.swept[other] or '(default)'}" for other in keys if other != key)
+        groups[others][row.swept[key] or "(default)"] = row.figures[name]
     return dict(groups)
 
 
 def _command(jobs: Sequence[Sequence[str]]) -> str:
     """Return the command line of a sweep over these jobs; nothing if they are no grid, as in a search."""
-    values: dict[str, dict[str, None]] = {}
-    for overrides in jobs:
-        for key, _, value in (each.partition("=") for each in overrides):
-            values.setdefault(key, {})[value] = None
-    if len(jobs) != prod(map(len, values.values())):
+    pairs = [dict(each.partition("=")[::2] for each in overrides) for overrides in jobs]
+    values = {key: list(dict.fromkeys(pair.get(key) for pair in pairs)) for pair in pairs for key in pair}
+    grid = {frozenset(zip(values, each, strict=True)) for each in product(*values.values())}
+    if any(None in each for each in values.values()) or {frozenset(pair.items()) for pair in pairs} != grid:
         return ""
     shared_first = sorted(values.items(), key=lambda item: len(item[1]) > 1)
-    return shlex.join(
-        ["python", "-m", "mnist_cnn.train", "-m", *(f"{key}={','.join(each)}" for key, each in shared_first)]
-    )
+    overrides = [f"{key}={','.join(map(str, each))}" for key, each in shared_first]
+    return shlex.join(["python", "-m", "mnist_cnn.train", "-m", *overrides])
 
 
 def _label(row: Row) -> str:
-    return ", ".join(f"{key}={value}" for key, value in row.swept.items()) or "all runs"
+    return ", ".join(f"{key}={value or '(default)'}" for key, value in row.swept.items()) or "all runs"
 
 
 def _distinct(tables: Mapping[str, list[LayerRow]]) -> list[tuple[list[str], list[LayerRow], int]]:

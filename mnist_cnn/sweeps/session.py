@@ -42,10 +42,10 @@ def sweep(arguments: Sequence[str]) -> int:
         print(f"stopped; to resume: {command}", file=sys.stderr)
         raise
     _print_table(planned)
-    if any(job.run.status() == "complete" for job in planned.jobs):
-        print(report_or_hint(planned.folder, settings.report))
     for job, message in wrong.items():
         print(f"error: {job.name}: {message}", file=sys.stderr)
+    if any(job.run.status() == "complete" for job in planned.jobs):
+        print(report_or_hint(planned.folder, settings.report))
     return 1 if wrong else 0
 
 

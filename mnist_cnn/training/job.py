@@ -102,7 +102,8 @@ class Job:
     def __str__(self) -> str:
         """Return what is about to be trained: the layer table, the images, the device."""
         held_out = f", {self.data.val_size:,} held out" if self.data.val_size else ""
-        repeated = f" (of {self.data.distinct:,})" if self.data.epoch_size else ""
+        few = self.settings.data.train_size if self.data.epoch_size else None
+        repeated = f" ({few:,}, repeated)" if few else ""
         shown = f"{len(self.data.train.labels):,} training images{repeated}{held_out}"
         images = f"{self.data.state_dict()['dataset']}: {shown}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device

@@ -51,6 +51,7 @@ def test_few_training_images_are_stratified_and_may_be_repeated() -> None:
     distinct, counts = repeated.train.images.flatten(1).unique(dim=0, return_counts=True)
     assert torch.equal(distinct, few.train.images.flatten(1).unique(dim=0))
     assert set(counts.tolist()) == {2, 3}
+    assert repeated.train.labels.bincount().tolist() == [25] * 10
     assert torch.equal(repeated.val.images, few.val.images)
 
 
@@ -58,6 +59,11 @@ def test_few_training_images_are_stratified_and_may_be_repeated() -> None:
 def test_more_images_than_there_are_is_an_input_error(key: str) -> None:
     with pytest.raises(InputError, match=rf"data.{key}=3501 is too many: there are 3,500 images to train on"):
         ready(val_size=500, **{key: 3501})
+
+
+def test_an_epoch_has_each_image_at_least_once() -> None:
+    with pytest.raises(InputError, match="data.epoch_size=99 is too few: there are 100 images to train on"):
+        ready(train_size=100, epoch_size=99)
 
 
 def test_without_validation_there_is_no_loader_and_all_images_train() -> None:

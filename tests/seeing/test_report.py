@@ -66,7 +66,7 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def pictures(page: str) -> Sequence[str]:
-    return sorted(re.findall(r'<h2 id="([\w.]+)">[^<]*</h2>\s*<figure>\s*<img src="data:image/png;base64,', page))
+    return sorted(re.findall(r'<h2 id="([\w.-]+)">[^<]*</h2>\s*<figure>\s*<img src="data:image/png;base64,', page))
 
 
 def test_a_page_has_the_run_and_all_its_pictures(page: str, trained: Trained) -> None:
@@ -87,7 +87,7 @@ def test_a_sweeps_page_compares_its_complete_runs(sweep: Path, cli: Cli) -> None
     answer = cli(report.main, sweep)
     assert (answer.status, answer.err) == (0, "")
     page = (sweep / "report.html").read_text()
-    assert pictures(page) == ["curves", "model.hidden", "robustness"]
+    assert pictures(page) == ["by-model.hidden", "curves", "robustness"]
     assert "<td>failed</td>" in page
     assert page.count("<td>dense1 (Linear)</td>") == 2  # two networks
     assert "25,450" in page  # parameters of the larger
@@ -98,6 +98,36 @@ def test_a_grid_tells_its_command(sweep: Path, tmp_path: Path, cli: Cli) -> None
     cli(report.main, whole)
     command = "python -m mnist_cnn.train -m model=dense data.val_size=500 model.hidden=32,8 seed=0,1"
     assert f"<pre>{command}</pre>" in (whole / "report.html").read_text()
+
+
+def test_jobs_that_are_no_grid_have_no_command() -> None:
+    command = sweep_report._command
+    assert command([["a=1", "b=1"], ["a=1", "b=2"]]) == "python -m mnist_cnn.train -m a=1 b=1,2"
+    assert command([["seed=0"], ["seed=1"], ["model=conv"], ["model=dense"]]) == ""
+    assert command([["a=1", "b=1"], ["a=2", "b=2"]]) == ""
+
+
+def test_data_sets_that_differ_are_not_measured_together(sweep: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sweep, tmp_path / "sweep"))
+    run = Run(folder / "hidden=8,seed=0")
+    run.finish({**run.result(), "dataset": "mnist"})
+    assert "robustness" not in [picture.name for picture in sweep_report.report_sweep(folder).pictures]
+
+
+def test_a_strangers_run_writes_only_into_the_folder(sweep: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = Path(shutil.copytree(sweep, tmp_path / "sweep"))
+    for number, run in enumerate(map(Run, folder.glob("hidden=*"))):
+        key = "../../evil/$\\frac"
+        run.finish({**run.result(), "overrides": [f"{key}={number}"]})
+        run.metrics.write_text("epoch,train/loss\n1\n")
+    assert cli(report.main, folder, "--png", tmp_path / "a" / "png").status == 0
+    assert {file.name for file in tmp_path.rglob("*.png")} == {"by-.._.._evil___frac.png", "robustness.png"}
+    assert {file.parent for file in tmp_path.rglob("*.png")} == {tmp_path / "a" / "png"}
+
+
+def test_a_result_of_another_version_is_shown(run: Path, cli: Cli) -> None:
+    Run(run).finish({"status": "complete", "versions": {"torch": "2"}})
+    assert cli(report.main, run).status == 0
 
 
 def test_pictures_alone_are_png_files(run: Path, tmp_path: Path, cli: Cli) -> None:
@@ -127,7 +157,10 @@ def test_an_interrupted_run_is_shown_as_such(run: Path, cli: Cli) -> None:
 def test_a_checkpoint_file_gets_a_page_beside_it(trained: Trained, tmp_path: Path, cli: Cli) -> None:
     shutil.copy(Run(trained.path).last, tmp_path / "mine.ckpt")
     assert cli(report.main, tmp_path / "mine.ckpt").status == 0
-    assert "learning" not in pictures((tmp_path / "mine.html").read_text())
+    page = (tmp_path / "mine.html").read_text()
+    assert "learning" not in pictures(page)
+    assert "not complete" not in page
+    assert "mnist_cnn.train" not in page
 
 
 def test_what_cannot_be_shown_is_one_line(run: Path, sweep: Path, tmp_path: Path, cli: Cli) -> None:
@@ -142,6 +175,7 @@ def test_what_cannot_be_shown_is_one_line(run: Path, sweep: Path, tmp_path: Path
     failed = Path(shutil.copytree(sweep / "failed", tmp_path / "sweep" / "failed")).parent
     assert fails(failed) == (2, f"error: {failed} holds no complete run: there is nothing to compare yet\n")
     (tmp_path / "file").write_text("")
+    assert fails(run, "--png", tmp_path / "file") == (2, f"error: --png {tmp_path / 'file'} is a file: give a folder\n")
     assert fails(run, "--png", tmp_path / "file" / "png")[0] == 1
     (run / "report.html").mkdir()
     assert fails(run) == (1, f"error: {run / 'report.html'} cannot be written: Is a directory\n")

@@ -46,7 +46,9 @@ def plot_calibration(answers: Answers) -> Figure:
     was = np.array([right[place == number].mean() for number in bins])
     counts = np.array([(place == number).sum() for number in bins])
     figure, (axes,) = new_figure(6, 3.2)
-    error = np.sqrt(was * (1 - was) / counts)
+    middle = (was + 1 / (2 * counts)) / (1 + 1 / counts)  # Wilson's interval, for one standard error
+    half = np.sqrt(was * (1 - was) / counts + 1 / (4 * counts**2)) / (1 + 1 / counts)
+    error = np.clip([was - (middle - half), middle + half - was], 0, None)
     axes.errorbar(range(len(bins)), was, error, fmt="o", color=COLOURS[0], label="right (± standard error)")
     axes.plot(range(len(bins)), said, "_", color=COLOURS[1], markersize=16, markeredgewidth=2, label="mean confidence")
     ticks = [
