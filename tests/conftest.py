@@ -30,10 +30,6 @@ os.environ["KERAS_BACKEND"] = "torch"
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    return min(4, (os.cpu_count() or 1) + 1)  # one more than there are cores: some tests wait for others' processes
-
-
 @pytest.fixture(scope="session")
 def sample() -> datasets.Dataset:
     return datasets.sample()
