@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     for kind, (unit, most, _) in STRENGTHS.items():
-        told = f"also test on images with {kind} of these strengths, in {unit}: 1,2,4 or 0:{most} or 0:{most}:2"
-        parser.add_argument(f"--{kind}", metavar="STRENGTHS", help=told)
+        text = f"also test on images with {kind} of these strengths, in {unit}: 1,2,4 or 0:{most} or 0:{most}:2"
+        parser.add_argument(f"--{kind}", metavar="STRENGTHS", help=text)
     options = parser.parse_args(arguments)
     given = {kind: parse_strengths(kind, text) for kind in STRENGTHS if (text := getattr(options, kind)) is not None}
     values = evaluate(options.run, options.data_dir, given)

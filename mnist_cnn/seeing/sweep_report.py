@@ -50,7 +50,7 @@ def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> I
     for key in varied if names else []:
         figures = {name: _by_other_keys(key, name, table.keys, list(rows.values())) for name in names}
         if len(figures[names[0]]) <= _MOST_LINES:
-            caption = "A small dot is a run, a large one their mean, with the standard deviation."
+            caption = "Small dots are runs, large ones their mean ± standard deviation. Values are evenly spaced."
             yield Picture(f"by-{key}", f"Accuracy by {key}", caption, plots.plot_swept(key, figures))
     shown = dict(list(rows.items())[:_MOST_LINES])
     first = "" if len(shown) == len(rows) else f" The first {_MOST_LINES} rows of the table."

@@ -5,13 +5,13 @@ from matplotlib.figure import Figure
 
 from mnist_cnn.seeing.answers import Answers
 from mnist_cnn.seeing.plots.network import plot_digits
-from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, quiet
+from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, with_style
 
 _SHOWN = 24  # mistakes
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence: most answers are near 1
 
 
-@quiet
+@with_style
 def plot_confusion(answers: Answers) -> Figure:
     """Show how often each digit got each answer. Shaded: the mistakes; the diagonal is right."""
     counts = answers.confusion().numpy()
@@ -28,7 +28,7 @@ def plot_confusion(answers: Answers) -> Figure:
     return figure
 
 
-@quiet
+@with_style
 def plot_misclassified(answers: Answers) -> Figure:
     """Show the misclassified images, at most 24 of them, the most confident answers first. There must be one."""
     shown = answers.wrong[:_SHOWN]
@@ -36,7 +36,7 @@ def plot_misclassified(answers: Answers) -> Figure:
     return plot_digits(answers.images[shown], titles)
 
 
-@quiet
+@with_style
 def plot_calibration(answers: Answers) -> Figure:
     """Compare how sure the answers were with how often they were right, from doubtful to sure."""
     confidence, right = answers.confidence.double().numpy(), (answers.digits == answers.labels).double().numpy()

@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.runs.table import number_or_text
 from mnist_cnn.seeing.answers import Robustness
-from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, quiet
+from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, with_style
 
 Groups = Mapping[str, Mapping[str, Sequence[float]]]  # runs' figures by the other keys and this one's value
 Epochs = Mapping[str, Sequence[float]]  # of one run: {"train/loss": [...], "train/acc": [...], "val/loss": ...}
 
 
-@quiet
+@with_style
 def plot_learning(epochs: Epochs, test: Mapping[str, float]) -> Figure:
     """Show loss and accuracy by epoch, in training and validation, and the test that ended the run."""
     figure, panels = new_figure(8, 2.8, 1, 2)
@@ -34,7 +34,7 @@ def plot_learning(epochs: Epochs, test: Mapping[str, float]) -> Figure:
     return figure
 
 
-@quiet
+@with_style
 def plot_curves(rows: Mapping[str, Sequence[Epochs]]) -> Figure:
     """Compare configurations by epoch: thin lines are runs, thick ones their mean.
 
@@ -60,7 +60,7 @@ def plot_curves(rows: Mapping[str, Sequence[Epochs]]) -> Figure:
     return figure
 
 
-@quiet
+@with_style
 def plot_swept(key: str, figures: Mapping[str, Groups]) -> Figure:
     """Show figures by the values of one swept key: a dot per run, mean ± standard deviation, a colour per group."""
     panels_figure, panels = new_figure(8, 3.2, 1, len(figures))
@@ -84,7 +84,7 @@ def plot_swept(key: str, figures: Mapping[str, Groups]) -> Figure:
     return panels_figure
 
 
-@quiet
+@with_style
 def plot_robustness(rows: Mapping[str, Sequence[Sequence[Robustness]]], images: int) -> Figure:
     """Show accuracy by the strength of each distortion: the mean over a configuration's runs, ± standard deviation."""
     kinds = [each.kind for each in next(iter(rows.values()))[0]]

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mnist_cnn.seeing.network import ResponseMaps
-from mnist_cnn.seeing.plots.style import INK, SIGNED, TILES, frame_only, new_figure, quiet
+from mnist_cnn.seeing.plots.style import INK, SIGNED, TILES, hide_ticks, new_figure, with_style
 
 _GAP = 1  # pixels between tiles
 _ROWS = 8  # of response maps
 
 
-@quiet
+@with_style
 def plot_digits(images: Shaped[Tensor, "n 1 28 28"], titles: Sequence[str], columns: int = 8) -> Figure:
     """Show images, each with its title."""
     rows = -(-len(images) // columns)
@@ -22,25 +22,25 @@ def plot_digits(images: Shaped[Tensor, "n 1 28 28"], titles: Sequence[str], colu
     for axes in panels[len(images) :]:
         axes.set_axis_off()
     for axes, image, title in zip(panels, images, titles, strict=False):
-        frame_only(axes)
+        hide_ticks(axes)
         axes.imshow(image[0].numpy(), cmap=INK)
         axes.set_title(title, fontsize=7, pad=2, loc="center")
     return figure
 
 
-@quiet
+@with_style
 def plot_kernels(kernels: Float[Tensor, "filters height width"]) -> Figure:
     """Show the kernels of the first layer. Red: what the filter looks for; blue: what must not be there."""
     figure, (axes,) = new_figure(6, 0.8 * -(-len(kernels) // 8) + 0.4)
     most = float(kernels.abs().max())
     shown = axes.imshow(_mosaic(kernels, 8), cmap=SIGNED, vmin=-most, vmax=most)
     axes.set_title(f"the {len(kernels)} kernels of the first layer")
-    frame_only(axes)
+    hide_ticks(axes)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="weight")
     return figure
 
 
-@quiet
+@with_style
 def plot_response_maps(image: Shaped[Tensor, "1 28 28"], blocks: Sequence[ResponseMaps]) -> Figure:
     """Show an image, and to its right all response maps of every block. Dark: a strong response, within its block."""
     columns = [-(-len(block.maps) // _ROWS) for block in blocks]
@@ -48,16 +48,16 @@ def plot_response_maps(image: Shaped[Tensor, "1 28 28"], blocks: Sequence[Respon
     figure, (first, *panels) = new_figure(0.42 * sum(widths), 0.42 * _ROWS + 0.5, 1, len(widths), widths=widths)
     first.imshow(image[0].numpy(), cmap=INK)
     first.set_title("image\n28×28", loc="center")
-    frame_only(first)
+    hide_ticks(first)
     for axes, (layer, maps), wide in zip(panels, blocks, columns, strict=True):
         filters, height, width = maps.shape
         axes.imshow(_mosaic(maps, wide), cmap=TILES, vmin=0, vmax=float(maps.max()) or 1)
         axes.set_title(f"{layer}: {filters} maps\nof {height}×{width}", loc="center")
-        frame_only(axes)
+        hide_ticks(axes)
     return figure
 
 
-@quiet
+@with_style
 def plot_evidence(
     images: Shaped[Tensor, "n 1 28 28"], evidence: Sequence[Float[Tensor, "28 28"]], titles: Sequence[str]
 ) -> Figure:
@@ -68,7 +68,7 @@ def plot_evidence(
     for axes in panels[len(images) :]:
         axes.set_axis_off()
     for axes, image, each, title in zip(panels, images, evidence, titles, strict=False):
-        frame_only(axes)
+        hide_ticks(axes)
         shown = axes.imshow(each.numpy(), cmap=SIGNED, vmin=-most, vmax=most)
         axes.contour(image[0].numpy(), levels=[127], colors="black", linewidths=0.8)
         axes.set_title(title, fontsize=8, pad=2, loc="center")

@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def quiet(plot: Callable[P, R]) -> Callable[P, R]:
+def with_style(plot: Callable[P, R]) -> Callable[P, R]:
     """Draw in the style of quiet.mplstyle; matplotlib's own settings stay as they are."""
 
     @wraps(plot)
@@ -38,7 +38,7 @@ def new_figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=widths).flat)
 
 
-def frame_only(axes: Axes) -> None:
+def hide_ticks(axes: Axes) -> None:
     """Leave a panel that shows an image nothing but a thin frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#cccccc", linewidth=0.5)
