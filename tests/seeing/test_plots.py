@@ -46,6 +46,15 @@ def test_learning_curves_show_what_was_measured() -> None:
     assert lines(figure, 1) == [[0.8, 0.97], [0.9, 0.95], [0.94]]
 
 
+@pytest.mark.parametrize("least", [0.015, 1e-6])
+def test_losses_have_plain_decimals_on_their_axis(least: float) -> None:
+    figure = plots.plot_curves({"max": [{"train/loss": [0.3, least], "train/acc": [0.9, 0.99]}]})
+    drawn(figure)
+    labels = [label.get_text().replace("−", "-") for label in figure.axes[0].get_yticklabels(which="both")]
+    assert ("0.02" if least > 0.01 else "1e-06") in labels
+    assert all(float(label) > 0 for label in labels if label)
+
+
 def test_the_confusion_matrix_has_all_counts(answers: Answers) -> None:
     figure = plots.plot_confusion(answers)
     counts = [0 if text == "·" else int(text) for text in texts(figure)]

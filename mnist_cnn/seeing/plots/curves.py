@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.runs.table import number_or_text
@@ -55,7 +55,7 @@ def plot_curves(rows: Mapping[str, Sequence[Epochs]]) -> Figure:
         _by_epoch(axes)
         axes.set_title("train/acc − val/acc" if name == "gap" else name)
         if name.endswith("loss"):
-            axes.set_yscale("log")
+            _on_log_scale(axes)
     _legend_below(figure, panels[0])
     return figure
 
@@ -115,6 +115,15 @@ def _curve(run: Epochs, name: str) -> Sequence[float]:
 def _by_epoch(axes: Axes) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _on_log_scale(axes: Axes) -> None:
+    """Label the ticks in plain decimals: the style switches mathtext off, which matplotlib writes powers in."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
