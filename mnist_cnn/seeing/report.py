@@ -42,11 +42,11 @@ def report_or_hint(folder: Path, now: bool) -> str:
     return f"report: {write_report(name) if now else shlex.join(['python', '-m', 'mnist_cnn.report', name])}"
 
 
-def check_packages() -> None:
+def check_packages(what: str = "a report") -> None:
     """Raise InputError if a package that pages need is not installed."""
     for package in ("matplotlib", "jinja2"):
         if find_spec(package) is None:
-            raise InputError(f"a report needs {package}: pip install 'mnist_cnn[report]'")
+            raise InputError(f"{what} needs {package}: pip install 'mnist_cnn[report]'")
 
 
 def _is_run(folder: Path) -> bool:

@@ -1,0 +1,53 @@
+"""The page to draw on: one file that holds a network, twenty test images, and the program that computes."""
+
+import base64
+import os
+from pathlib import Path
+
+import torch
+
+from mnist_cnn.model.nets import CLASSES
+from mnist_cnn.model.summary import count_parameters
+from mnist_cnn.runs.directory import checkpoint_file, run_of
+from mnist_cnn.runs.trained import load_trained
+from mnist_cnn.seeing.answers import Answers, answer
+from mnist_cnn.seeing.page import Page
+from mnist_cnn.seeing.weights import pack_net, round_to_float16
+
+
+def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Page:
+    """Return the page about a run or a checkpoint file.
+
+    Raises InputError if the checkpoint or the data cannot be used.
+    """
+    trained, file = load_trained(run_or_file, data_dir), checkpoint_file(run_or_file)
+    classifier, net = trained.classifier, trained.classifier.net
+    exact = answer(classifier, trained.test)
+    dtype = "float16" if round_to_float16(net) else "float32"
+    answers = answer(classifier, trained.test)
+    packed, chosen = pack_net(net, dtype), _choose(answers)
+    kinds = {layer["kind"] for layer in packed.layers}
+    values = {
+        "name": run_of(file).path.name if Path(run_or_file).is_dir() else file.name,
+        "dataset": trained.dataset,
+        "parameters": count_parameters(net),
+        "dtype": dtype,
+        "changed": int((answers.digits != exact.digits).sum()),
+        "images": len(answers.labels),
+        "has_maps": "conv" in kinds,
+        "pools_maximum": "max" in kinds,
+        "data": {
+            **packed._asdict(),
+            "digits": [{"label": int(answers.labels[i]), "answered": int(answers.digits[i])} for i in chosen],
+            "images": base64.b64encode(answers.images[chosen].numpy().tobytes()).decode(),
+        },
+    }
+    return Page("live.html", values, [])
+
+
+def _choose(answers: Answers) -> list[int]:
+    """Return twenty indices: the first correct image of each digit, up to ten misread ones, and more correct ones."""
+    right = (answers.digits == answers.labels).nonzero()[:, 0]
+    of_each = [right[answers.labels[right] == digit][:1] for digit in range(CLASSES)]
+    first = torch.cat([*of_each, answers.wrong[:CLASSES]]).tolist()
+    return [*first, *(i for i in right.tolist() if i not in first)][: 2 * CLASSES]

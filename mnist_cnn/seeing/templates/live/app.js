@@ -1,0 +1,164 @@
+// The page: drawing, answering, pointing. PAGE is the data that the command put into it.
+
+const network = buildNetwork(PAGE.layers, decodeWeights(PAGE.weights, PAGE.dtype));
+const byId = (id) => document.getElementById(id);
+const FRAME = "#d55e00";
+const PEN = 20; // of 280: as wide as MNIST's strokes when a digit fills the sheet
+
+const drawing = { strokes: [], image: null };  // strokes, or one of the test images
+let answer = null, cursor = null, waiting = false;
+
+function update() {
+  waiting = false;
+  const started = performance.now(), { strokes } = drawing;
+  const image = drawing.image ?? (strokes.length ? toImage(strokes, PEN, byId("centred").checked) : null);
+  answer = image && forward(network, Float32Array.from(image, (level) => level / 255));
+  drawSheet();
+  showAnswer(image);
+  showMaps();
+  performance.measure("update", { start: started });
+}
+
+function updateSoon() {
+  if (!waiting) requestAnimationFrame(update);
+  waiting = true;
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  return ["--paper", "--map"].map((name) => style.getPropertyValue(name).match(/\w\w/g).map((part) => parseInt(part, 16)));
+}
+
+function drawSheet() {
+  const context = byId("sheet").getContext("2d"), style = getComputedStyle(document.documentElement);
+  context.clearRect(0, 0, SHEET, SHEET);
+  context.lineWidth = PEN;
+  context.lineCap = context.lineJoin = "round";
+  context.strokeStyle = style.getPropertyValue("--text");
+  for (const stroke of drawing.strokes) {
+    context.beginPath();
+    context.moveTo(...stroke[0]);
+    for (const point of stroke.length > 1 ? stroke.slice(1) : stroke) context.lineTo(...point);
+    context.stroke();
+  }
+}
+
+function showAnswer(image) {
+  const [paper, map] = colours();
+  drawImage(byId("seen"), image ?? new Uint8Array(SIDE * SIDE), paper, map);
+  const chances = answer ? softmax(answer.logits) : new Array(10).fill(0), best = chances.indexOf(Math.max(...chances));
+  chances.forEach((chance, digit) => {
+    const bar = byId("chances").children[digit];
+    bar.className = answer && digit === best ? "best" : "";
+    bar.querySelector("i").style.width = `${100 * chance}%`;
+    bar.querySelector("b").textContent = answer ? `${(100 * chance).toFixed(1)} %` : "";
+  });
+  byId("answer").textContent = answer ? inWords(best, chances[best]) : "Draw a digit from 0 to 9.";
+  byId("answer").dataset.digit = answer ? best : "";
+}
+
+function inWords(digit, chance) {
+  const percent = chance > 0.999 ? "over 99.9 %" : `${(100 * chance).toFixed(0)} %`;
+  return chance < 0.9 ? `Perhaps ${digit}: the network is not sure (${percent}).` : `${digit} (${percent})`;
+}
+
+function showMaps() {
+  const [paper, map] = colours();
+  for (const canvas of document.querySelectorAll("#maps canvas")) {
+    if (answer) drawMosaic(canvas, answer.stages[canvas.dataset.stage].output, paper, map);
+    else canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  }
+  showExplanation();
+}
+
+// Explain the value at the cursor, and frame it and where it comes from.
+function showExplanation() {
+  const stage = answer && cursor && answer.stages[cursor.stage];
+  const value = stage && valueAt(stage.output, cursor.row, cursor.column);
+  if (!value) return;
+  byId("explanation").replaceChildren(explain(answer.stages, cursor.stage, value));
+  const canvasOf = (number) => (number < 0 ? byId("seen") : document.querySelector(`canvas[data-stage="${number}"]`));
+  const { channels, row, column, side } = sourceOf(stage, value);
+  frame(canvasOf(cursor.stage), stage.output, [value.channel], value.row, value.column, 1, FRAME);
+  frame(canvasOf(cursor.stage - 1), stage.input, channels, row, column, side, FRAME);
+}
+
+// Build what depends on the network: a bar for each digit, a canvas for each stage with maps, a button for each test image.
+function build() {
+  const [paper, map] = colours(), { stages } = forward(network, new Float32Array(SIDE * SIDE));
+  for (let digit = 0; digit < 10; digit++) {
+    byId("chances").append(element("li", {}, `${digit} `, element("span", {}, element("i", {})), element("b", {})));
+  }
+  stages.forEach(({ layer, output }, number) => {
+    if (layer.kind === "dense") return;
+    const size = `${output.channels} maps of ${output.height} × ${output.width}`, { height, width } = mosaicOf(output);
+    const title = layer.kind === "conv" ? `${layer.name}: ${size}` : `${layer.name} (${layer.kind}): ${size}`;
+    const canvas = element("canvas", { tabIndex: 0, width, height });
+    canvas.dataset.stage = number;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${title}. Move over them with the arrow keys.`);
+    byId("maps").append(element("h3", {}, title), canvas);
+    listenToMap(canvas, number);
+  });
+  byId("looking").hidden = stages[0].layer.kind !== "conv";
+  PAGE.digits.forEach(({ label, answered }, number) => {
+    const image = new Uint8Array(PAGE.images).subarray(784 * number, 784 * (number + 1));
+    const canvas = element("canvas", { width: SIDE, height: SIDE }), button = element("button", { type: "button" }, canvas);
+    drawImage(canvas, image, paper, map);
+    button.ariaLabel = label === answered ? `a test image that shows ${label}` : `a test image that shows ${label}, read as ${answered}`;
+    button.title = button.ariaLabel;
+    button.className = label === answered ? "" : "misread";
+    button.onclick = () => { Object.assign(drawing, { strokes: [], image }); updateSoon(); };
+    byId("digits").append(button);
+  });
+}
+
+function listenToMap(canvas, stage) {
+  const point = (row, column) => { cursor = { stage, row, column }; updateSoon(); };
+  canvas.onpointermove = canvas.onpointerdown = (event) => {
+    const box = canvas.getBoundingClientRect();
+    point(Math.floor(((event.clientY - box.top) / box.height) * canvas.height),
+      Math.floor(((event.clientX - box.left) / box.width) * canvas.width));
+  };
+  canvas.onkeydown = (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const { row, column } = cursor?.stage === stage ? cursor : { row: 0, column: 0 };
+    point(Math.min(canvas.height - 1, Math.max(0, row + step[0])), Math.min(canvas.width - 1, Math.max(0, column + step[1])));
+  };
+}
+
+function listenToPen() {
+  const sheet = byId("sheet");
+  let pen = null; // the pointer that draws now: a second finger does not
+  const place = (event) => {
+    const box = sheet.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * SHEET, ((event.clientY - box.top) / box.height) * SHEET];
+  };
+  sheet.onpointerdown = (event) => {
+    if (pen !== null || event.button > 0) return;
+    pen = event.pointerId;
+    sheet.setPointerCapture(pen);
+    drawing.image = null;
+    drawing.strokes.push([place(event)]);
+    updateSoon();
+  };
+  sheet.onpointermove = (event) => {
+    if (event.pointerId !== pen) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    drawing.strokes.at(-1).push(...(events.length ? events : [event]).map(place));
+    updateSoon();
+  };
+  sheet.onpointerup = sheet.onpointercancel = (event) => { if (event.pointerId === pen) pen = null; };
+}
+
+byId("undo").onclick = () => { drawing.image = null; drawing.strokes.pop(); updateSoon(); };
+byId("clear").onclick = () => { Object.assign(drawing, { strokes: [], image: null }); updateSoon(); };
+byId("centred").onchange = updateSoon;
+matchMedia("(prefers-color-scheme: dark)").onchange = update;
+PAGE.images = decodeBase64(PAGE.images);
+build();
+listenToPen();
+drawing.image = new Uint8Array(PAGE.images).subarray(0, 784);
+update();

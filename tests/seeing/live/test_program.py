@@ -1,0 +1,122 @@
+"""The program in the page, run by Node: the same numbers as PyTorch, the same images as data.pictures."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.data.images import scale
+from mnist_cnn.model.nets import build_net
+from mnist_cnn.seeing.page import Page
+from mnist_cnn.seeing.weights import pack_net, round_to_float16
+from tests.seeing.live.drawings import as_picture, drawings
+
+NETS = [
+    *({"padding": padding, "pooling": pooling} for padding in ("valid", "same") for pooling in ("max", "average")),
+    *({"padding": padding, "pooling": "stride"} for padding in ("valid", "same")),
+    {"pooling": "none", "channels": [3, 5]},
+    {"channels": [7]},
+    {"name": "dense", "hidden": 9},
+]
+
+
+@pytest.fixture
+def run_page(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run the program of a page about a network."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node: apt-get install nodejs")
+
+    def run(net: torch.nn.Sequential, dtype: str = "float32", **request: Any) -> dict[str, Any]:
+        data = {**pack_net(net, dtype)._asdict(), "digits": [], "images": ""}
+        about = {"name": "a", "dataset": "b", "parameters": 1, "dtype": dtype, "changed": 0, "images": 1}
+        page = Page("live.html", {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
+        (tmp_path / "page.html").write_text(page.html())
+        (tmp_path / "request.json").write_text(json.dumps(request))
+        program = Path(__file__).with_name("run_page.mjs")
+        command = [node, program, tmp_path / "page.html", tmp_path / "request.json"]
+        answer: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        return answer
+
+    return run
+
+
+@pytest.fixture
+def images(sample: Dataset, tmp_path: Path) -> tuple[torch.Tensor, str]:
+    """Twenty test images, and a file of their bytes."""
+    chosen = sample.test.images[::50]
+    (tmp_path / "images").write_bytes(chosen.numpy().tobytes())
+    return chosen, str(tmp_path / "images")
+
+
+@pytest.mark.parametrize("options", NETS, ids=str)
+def test_every_network_gives_pytorchs_logits(
+    options: dict[str, Any], images: tuple[torch.Tensor, str], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    net = build_net(**options)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.uniform_(layer.bias, -0.1, 0.1)
+    logits = run_page(net, images=images[1])["logits"]
+    torch.testing.assert_close(torch.tensor(logits), net(scale(images[0])), rtol=0, atol=1e-4)
+
+
+def test_float16_weights_are_read_exactly(
+    images: tuple[torch.Tensor, str], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    net = build_net()
+    with torch.no_grad():
+        net.conv1.bias[:4] = torch.tensor([6e-8, -3e-6, 0.0, -1.0])  # also numbers below the least normal one
+    assert round_to_float16(net)
+    logits = run_page(net, "float16", images=images[1])["logits"]
+    torch.testing.assert_close(torch.tensor(logits), net(scale(images[0])), rtol=0, atol=1e-4)
+
+
+def test_weights_too_large_for_float16_stay_as_they_are() -> None:
+    net = build_net(channels=[4])
+    with torch.no_grad():
+        net.dense.bias[0], net.dense.bias[1] = 70_000, 0.1
+    assert not round_to_float16(net)
+    assert net.dense.bias[1] == torch.tensor(0.1)
+
+
+def test_strokes_become_what_a_picture_of_them_becomes(
+    read: Callable[..., torch.Tensor], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    drawn = drawings()[::6]
+    answer = run_page(build_net(), drawings=drawn, centred=True)
+    for image, fitted in zip(answer["read"], answer["fitted"], strict=True):
+        picture = as_picture(fitted["strokes"], fitted["pen"])
+        assert np.abs(np.array(image) - read(picture).numpy().ravel().astype(int)).max() <= 2
+
+
+def test_without_centring_the_sheet_is_reduced_as_it_is(run_page: Callable[..., dict[str, Any]]) -> None:
+    (image,) = run_page(build_net(), drawings=[{"strokes": [[25, 105]], "pen": 10}], centred=False)["read"]
+    inked = np.array(image).reshape(28, 28)
+    disc = np.array([[0, 255 * np.pi / 4, 0]])
+    np.testing.assert_allclose(inked[10:11, 1:4], disc, atol=255 * 0.05)
+    assert inked.sum() == inked[10, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"padding": "same", "pooling": "stride"}], ids=str)
+def test_a_response_is_explained_by_window_kernel_bias(
+    options: dict[str, Any], images: tuple[torch.Tensor, str], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    net, place = build_net(**options), (5, 0, 1)  # a map, a row, a column
+    stage = 2 if options.get("pooling") != "stride" else 1  # the second convolution
+    explained = run_page(net, images=images[1], pixel=[stage, *place])["explained"]
+    layers = list(net)[: [*dict(net.named_children())].index("conv2") + 1]
+    before = torch.nn.Sequential(*layers)(scale(images[0][:1]))[0]
+    assert explained["sum"] == pytest.approx(before[place].item(), abs=1e-5)
+    assert explained["value"] == pytest.approx(F.relu(before)[place].item(), abs=1e-5)
+    assert [term["kernel"] for term in explained["terms"]] == [
+        pytest.approx(kernel.flatten().tolist()) for kernel in net.conv2.weight[place[0]].detach()
+    ]
