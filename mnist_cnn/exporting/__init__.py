@@ -1,0 +1,1 @@
+"""What was trained, for other programs: written as ONNX, torch.export and safetensors, and checked."""

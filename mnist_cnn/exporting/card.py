@@ -1,0 +1,122 @@
+"""The model card: what a file of weights is, its figures with their n, its limits, how to load and reproduce it."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnist_cnn.exporting.torch_code import torch_code
+from mnist_cnn.model.summary import count_parameters, layer_table
+from mnist_cnn.runs.checkpoint import dataset_of
+from mnist_cnn.runs.directory import Run, run_of
+from mnist_cnn.schema import is_decisive
+
+_CARD = """\
+# {file}
+
+## What
+
+A network of {parameters:,} parameters that names the digit in a picture. It maps images (batch, 1, 28, 28), floats from
+0 (background) to 1 (ink), to logits (batch, 10); the largest is the answer.
+
+```text
+{layers}
+```
+
+## Data
+
+{data}
+
+## Figures
+
+{figures}
+
+## Limits
+
+- One digit per picture, in the middle, upright, as large as in the training images. Others need to be brought into that
+  form: `python -m mnist_cnn.predict` does so.
+- It always answers with one of ten classes, also for a picture that shows none of them.
+- The figures hold for images like the test images. For shifted and turned ones,
+  `python -m mnist_cnn.evaluate RUN --shift 0:8 --turn 0:60:15` measures it.
+
+## Load
+
+```python
+from collections import OrderedDict
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+net = {code}
+net.load_state_dict(load_file({file!r}))
+images = torch.zeros(1, 1, 28, 28)  # yours: floats in 0-1
+digits = net.eval()(images).argmax(dim=1)
+```
+
+## Reproduce
+
+{reproduce}
+"""
+
+
+_NO_RESULT = "These weights are not the last ones of a complete run: "
+_NO_FIGURES = f"{_NO_RESULT}`python -m mnist_cnn.evaluate` measures them."
+_NO_COMMAND = f"{_NO_RESULT}no command is known that gives them."
+
+
+def model_card(checkpoint: Path, content: Mapping[str, Any], net: nn.Sequential, file: str) -> str:
+    """Return the card of `file`, with the weights of a checkpoint.
+
+    Figures are those of result.json. Only the last checkpoint of a complete run has them.
+    """
+    run = run_of(checkpoint)
+    has_result = checkpoint.resolve() == run.last and run.result().get("status") == "complete"
+    dataset = dataset_of(content)
+    return _CARD.format(
+        file=file,
+        parameters=count_parameters(net),
+        layers=layer_table(net),
+        data=_data(dataset, content.get("config")),
+        figures=_figures(run.result(), content.get("config")) if has_result else _NO_FIGURES,
+        code=torch_code(net),
+        reproduce=_reproduce(run, dataset) if has_result else _NO_COMMAND,
+    )
+
+
+def _data(dataset: str | None, config: object) -> str:
+    """Name the data set and the settings of the training, as far as the checkpoint has them."""
+    named = f"Trained on the training images of {dataset}" if dataset else "The checkpoint does not name its data"
+    if not isinstance(config, Mapping):
+        return f"{named}."
+    rows = "".join(f"\n| `{key}` | `{value}` |" for key, value in config.items())
+    return f"{named}, with these settings:\n\n| setting | value |\n|---|---|{rows}"
+
+
+def _figures(result: Mapping[str, Any], config: object) -> str:
+    held_out = config.get("data.val_size") if isinstance(config, Mapping) else None
+    counts = {"test": (result.get("test_images"), "test images"), "val": (held_out, "training images held out")}
+    rows = "".join(_rows(result, counts))
+    versions = ", ".join(f"{name} {version}" for name, version in dict(result.get("versions", {})).items())
+    return (
+        f"| figure | value | n |\n|---|---|---|\n{rows}\n"
+        f"Of one training (n = 1, {result.get('epochs')} epochs, {result.get('steps')} steps): no spread over seeds.\n"
+        f"The test images were evaluated once, after training, on {result.get('device')}, with {versions}."
+    )
+
+
+def _rows(result: Mapping[str, Any], counts: Mapping[str, tuple[Any, str]]) -> Iterator[str]:
+    for stage, (n, images) in counts.items():
+        for name in ("acc", "loss"):
+            if isinstance(n, int) and n and f"{stage}/{name}" in result:
+                yield f"| {stage}/{name} | {result[f'{stage}/{name}']} | {n:,} {images} |\n"
+
+
+def _reproduce(run: Run, dataset: str | None) -> str:
+    """Return the command of the run, less what only says where files are."""
+    overrides = [each for each in run.overrides() if is_decisive(each.partition("=")[0].lstrip("+~"))]
+    if dataset == "mnist-sample" and "data.name=sample" not in overrides:  # MNIST could not be reached
+        overrides.append("data.name=sample")
+    return f"```sh\n{shlex.join(['python', '-m', 'mnist_cnn.train', *overrides])}\n```"
