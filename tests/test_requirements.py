@@ -21,7 +21,7 @@ def test_every_package_is_locked_by_hashes_and_no_host_is_named() -> None:
 
 def test_the_lock_is_what_the_project_asks_for() -> None:
     extras = PROJECT["optional-dependencies"]
-    lines = [line for name in ("dev", "tensorboard", "keras", "sweep") for line in extras[name]]
+    lines = [line for name in ("dev", "tensorboard", "keras", "sweep", "report", "export") for line in extras[name]]
     asked = map(Requirement, PROJECT["dependencies"] + lines)
     locked = {name: version for name, version, _ in PINS}
     for requirement in asked:
