@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
-from mnist_cnn.data import pictures
 from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.data.strokes import crop_to_strokes
 
 
 def draw(digit: torch.Tensor, side: int = 140, paper: int = 235, ink: int = 200) -> NDArray[np.uint8]:
@@ -175,7 +175,7 @@ def test_strokes_along_a_side_stay_if_there_are_no_others() -> None:
     ink = np.zeros((40, 40), dtype=np.float32)
     ink[:2] = 1  # the edge of a table
     ink[5:38, :3] = ink[18:22, 3:30] = 1  # a T that lies along the left side
-    assert pictures._crop_to_strokes(ink).shape == (33, 30)
+    assert crop_to_strokes(ink).shape == (33, 30)
 
 
 def test_pixels_that_touch_by_a_corner_are_one_stroke() -> None:
@@ -183,7 +183,13 @@ def test_pixels_that_touch_by_a_corner_are_one_stroke() -> None:
     ink[5:15, 5:15] = np.ones((10, 10))
     for place in range(15, 30):
         ink[place, place] = 1
-    assert pictures._crop_to_strokes(ink).shape == (25, 25)
+    assert crop_to_strokes(ink).shape == (25, 25)
+
+
+def test_a_strip_is_read_as_a_line(read: Callable[..., torch.Tensor]) -> None:
+    strip = np.zeros((3, 400), dtype=np.uint8)
+    strip[1, 2:-2] = 255
+    assert read(Image.fromarray(strip)).any()
 
 
 def test_the_result_has_mnists_form(sample: Dataset, read: Callable[..., torch.Tensor]) -> None:

@@ -1,0 +1,155 @@
+"""Find ink on paper: the sheet on a table, the colour of the ink, the paper beside it, and what differs from it.
+
+Pictures are arrays of rows, columns and channels, 0-255. A thing of 1/512 of the picture is one pixel.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
+_SHEET_SIDE = 256  # pixels of the longer side; the sheet's edge is found on this scale
+_BORDER = 4  # of these pixels: where a sheet's edge is blurred
+_COLOUR_SIDE = 40
+_WINDOW = 0.3  # of the longer side: wider than strokes
+
+
+def find_ink(picture: Array) -> Array | None:
+    """Return how much each pixel differs from the paper, 0 to 1, without noise; None if nothing does.
+
+    Looks on the sheet alone if the picture shows a sheet on a table.
+    """
+    for sheet in find_sheets(picture):
+        box = bounding_box(sheet)
+        ink = _find_ink_on_paper(picture[box], sheet[box])
+        if ink is not None and max(ink[bounding_box(ink > 0)].shape) > max(ink.shape) / 8:
+            return ink
+    everywhere = np.ones(picture.shape[:2], dtype=bool)
+    inks = (_find_ink_on_paper(picture, everywhere, window) for window in (_WINDOW, 1))
+    return next((ink for ink in inks if ink is not None), None)
+
+
+def bounding_box(mask: Mask) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all True values."""
+    boxes: list[tuple[slice, slice]] = ndimage.find_objects(mask.astype(np.uint8))
+    return boxes[0]
+
+
+def find_sheets(picture: Array) -> list[Mask]:
+    """Return sheets that lie on something darker, largest first: smooth regions, what is on them included."""
+    small = _reduce(picture, _SHEET_SIDE)
+    if max(picture.shape) < 64:
+        return []
+    slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
+    regions, count = ndimage.label(np.max(slopes, axis=0) < 8)
+    areas = ndimage.sum_labels(np.ones(regions.shape), regions, range(count + 1))
+    areas[0] = 0
+    sheets = [
+        filled
+        for region in np.flatnonzero(areas > 0.08 * regions.size)
+        if _is_sheet(filled := ndimage.binary_fill_holes(regions == region), small, areas[region])
+    ]
+    sheets = [ndimage.binary_erosion(sheet, iterations=_BORDER) for sheet in sorted(sheets, key=np.sum, reverse=True)]
+    size = picture.shape[1::-1]
+    return [np.asarray(Image.fromarray(sheet).resize(size, Image.Resampling.NEAREST)) for sheet in sheets]
+
+
+def _is_sheet(filled: Mask, picture: Array, area: float) -> bool:
+    """A sheet is convex and lighter than what surrounds it on all sides, and ink covers little of it."""
+    edge = np.concatenate([filled[0], filled[-1], filled[:, 0], filled[:, -1]])
+    light = picture.mean(axis=2)
+    ring = ndimage.binary_dilation(filled, iterations=5) & ~ndimage.binary_dilation(filled, iterations=2)
+    return bool(
+        edge.mean() < 0.02
+        and area > 0.7 * filled.sum()
+        and np.median(light[filled]) > np.median(light[ring])
+        and ndimage.binary_erosion(filled, iterations=_BORDER).any()
+        and filled.sum() > 0.9 * ConvexHull(np.argwhere(filled)).volume
+    )
+
+
+def _find_ink_on_paper(picture: Array, sheet: Mask, window: float = _WINDOW) -> Array | None:
+    gray = _gray_by_colour(picture)
+    gray = np.where(sheet, gray, np.median(gray[sheet]))
+    difference, noise = _subtract_paper(gray, round(window * max(gray.shape)))
+    ink = np.where(sheet, np.clip(difference, 0, None), 0)
+    strokes = ink[ink > _otsu_threshold(ink)]
+    full = float(np.percentile(strokes, 90)) if strokes.size else 0.0
+    if full < max(_FAINTEST, 4 * noise):
+        return None
+    floor = max(0.2 * full, 3 * noise)
+    return np.where(ink > floor, np.minimum(ink / full, 1), 0).astype(np.float32)
+
+
+def _gray_by_colour(picture: Array) -> Array:
+    """Project colours on the line from ink to paper, so that ink is dark.
+
+    Paper is the median of the neighbourhood; where ink lies differs from it the most.
+    """
+    small = _reduce(picture, _COLOUR_SIDE)
+    window = max(3, max(small.shape) // 2) | 1
+    paper = np.stack(
+        [ndimage.median_filter(small[..., c], window, mode="nearest") for c in range(small.shape[2])], axis=-1
+    )
+    difference = (small - paper).reshape(-1, small.shape[2])
+    direction = np.linalg.eigh(difference.T @ difference)[1][:, -1]
+    along = difference @ direction
+    if np.square(along.clip(min=0)).sum() > np.square(along.clip(max=0)).sum():
+        direction = -direction
+    gray: Array = (picture @ (direction / np.abs(direction).sum())).astype(np.float32)
+    return gray
+
+
+def _reduce(picture: Array, side: int) -> Array:
+    ratio = min(1, side / max(picture.shape))
+    height, width = (max(1, round(length * ratio)) for length in picture.shape[:2])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(picture[..., channel]).resize((width, height), Image.Resampling.BOX))
+            for channel in range(picture.shape[2])
+        ],
+        axis=-1,
+    )
+
+
+def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
+    """Return how much darker each pixel is than the paper around it, and the paper's noise, both in grey levels.
+
+    Grey closing with a window wider than any stroke removes ink from the paper and leaves the edges of shadows. What
+    lies in the shadow is divided by its light.
+    """
+    paper = ndimage.grey_closing(gray, max(3, window))
+    middle = float(np.median(paper))
+    light = np.maximum(paper / middle, 0.25) if middle > 0 else np.float32(1)
+    difference = (paper - gray) / light
+    frame = _frame(difference)
+    paler = difference[difference <= _otsu_threshold(difference)]
+    if paler.size and 2 * np.median(frame) > difference.max() + np.median(paler):  # ink lies along the sides
+        frame = paler
+    level = float(np.median(frame))  # noise lifts the closing
+    distance = np.abs(frame - level)
+    return difference - level, float(1.4826 * np.median(distance[distance <= np.median(distance)]))
+
+
+def _frame(values: Array) -> Array:
+    """Return the values along the edge, which seldom are ink."""
+    width = max(1, round(0.04 * min(values.shape)))
+    inner = np.zeros(values.shape, dtype=bool)
+    inner[width:-width, width:-width] = True
+    return values[~inner]
+
+
+def _otsu_threshold(values: Array) -> float:
+    """Return the threshold that splits values into two classes with the least variance within each (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=128)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, total = counts.cumsum(), counts.sum()
+    sum_below = (counts * middles).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sum_below * total - sum_below[-1] * below) ** 2 / (below * (total - below))
+    return float(edges[1:][np.nan_to_num(between).argmax()])
