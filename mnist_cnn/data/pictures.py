@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
@@ -53,6 +53,8 @@ def _decode(image: Image.Image) -> NDArray[np.float32]:
     if image.width * image.height > _MOST_PIXELS:
         raise Image.DecompressionBombError
     ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "1" and min(image.size) > 2 * SIDE:  # grey may be dots
+        image = image.convert("L").filter(ImageFilter.BoxBlur(1))
     stated = image.mode[0] not in "IF"  # 8 bits or fewer
     if stated:
         image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in "1L" else "RGB")

@@ -60,19 +60,21 @@ def quiet_libraries() -> Iterator[None]:
             logging.disable(before)
 
 
-def _export_options(source: Source) -> tuple[nn.Module, tuple[Tensor], tuple[dict[int, Any]]]:
-    """Return the module, an example of its input, and which axes of that are dynamic: the batch."""
+def _to_program(source: Source) -> torch.export.ExportedProgram:
+    """Trace the network for any batch size. The program does not name the files of this machine."""
     example = torch.zeros(2, 1, SIDE, SIDE, dtype=source.dtype)  # a batch of 1 would be taken for a constant
-    return _FromPixels(source.net).eval(), (example,), ({0: torch.export.Dim("batch")},)
+    module, batch = _FromPixels(source.net).eval(), torch.export.Dim("batch")
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def _write_onnx(source: Source) -> bytes:
-    module, example, dynamic = _export_options(source)
     program = torch.onnx.export(
-        module,
-        example,
+        _to_program(source),
         dynamo=True,
-        dynamic_shapes=dynamic,
+        dynamic_shapes=({0: "batch"},),  # the axis's name
         input_names=["images"],
         output_names=["logits"],
         opset_version=_OPSET,
@@ -93,9 +95,8 @@ def _read_onnx(content: bytes, source: Source) -> Runner:
 
 
 def _write_pt2(source: Source) -> bytes:
-    module, example, dynamic = _export_options(source)
     content = io.BytesIO()
-    torch.export.save(torch.export.export(module, example, dynamic_shapes=dynamic), content)
+    torch.export.save(_to_program(source), content)
     return content.getvalue()
 
 
@@ -106,7 +107,8 @@ def _read_pt2(content: bytes, source: Source) -> Runner:
 def _write_safetensors(source: Source) -> bytes:
     from safetensors.torch import save
 
-    return save(source.net.state_dict(), {"format": "pt"})
+    weights = {name: each.contiguous() for name, each in source.net.state_dict().items()}  # it refuses channels_last
+    return save(weights, {"format": "pt"})
 
 
 def _read_safetensors(content: bytes, source: Source) -> Runner:

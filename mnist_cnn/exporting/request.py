@@ -17,7 +17,7 @@ def files_of(out: Path) -> list[Path]:
 
 
 def check_request(out: Path, uint8: bool) -> None:
-    """Raise InputError for an unknown format, bytes where it has none, a missing package, or no place to write."""
+    """Raise InputError for an unknown format, a missing package, no place to write, or another file's card there."""
     if out.suffix not in PACKAGES:
         raise InputError(f"{out} cannot be written: give a name that ends in {', '.join(PACKAGES)}")
     if uint8 and out.suffix == ".safetensors":
@@ -27,11 +27,20 @@ def check_request(out: Path, uint8: bool) -> None:
             raise InputError(f"{out.suffix} files need {package}: pip install 'mnist_cnn[export]'")
     for file in files_of(out):
         _check_writable(file)
+    card = out.with_name(CARD)
+    if out.suffix == ".safetensors" and card.exists() and not card.read_bytes().startswith(title(out).encode()):
+        raise InputError(f"{card} is not the card of {out.name}: give another folder, or move it away")
+
+
+def title(out: Path) -> str:
+    """Return the first line of the card of a file."""
+    return f"# {out.name}\n"
 
 
 def _check_writable(file: Path) -> None:
-    """Raise InputError if `file` is a folder, or if its folder is missing or takes no files."""
+    """Raise InputError if `file` is a folder, or if its folder, which is made, takes no files."""
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_dir():
             raise InputError(f"{file} is a folder: give the name of a file")
         with tempfile.NamedTemporaryFile(prefix=f".{file.name}.", dir=file.parent):  # permissions do not tell all

@@ -46,6 +46,7 @@ def test_onnxruntime_gives_the_logits_of_the_run(
     batch: int, onnx_file: Path, trained: Trained, sample: Dataset
 ) -> None:
     assert list(onnx_file.parent.iterdir()) == [onnx_file]  # the weights are inside
+    assert str(Path(export.__file__).parent).encode() not in onnx_file.read_bytes()
     images = sample.test.images[:batch]
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": images.float().numpy() / 255})
@@ -119,7 +120,7 @@ def test_on_a_full_disk_nothing_is_left(
         (["{folder}/none", "{folder}/a.pt2"], "there is no checkpoint"),
         (["{folder}/d.onnx/text.ckpt", "{folder}/a.pt2"], "text.ckpt"),
         (["{run}", "{folder}/d.onnx"], "d.onnx is a folder: give the name of a file"),
-        (["{run}", "{folder}/none/a.pt2"], "none/a.pt2 cannot be written: No such file"),
+        (["{run}", "{folder}/a.safetensors"], "MODEL_CARD.md is not the card of a.safetensors"),
         (["{run}", "/proc/a.pt2"], "/proc/a.pt2 cannot be written"),
     ],
 )
@@ -128,10 +129,11 @@ def test_arguments_that_cannot_be_used_give_one_line(
 ) -> None:
     (tmp_path / "d.onnx").mkdir()
     (tmp_path / "d.onnx" / "text.ckpt").write_text("hello")
+    (tmp_path / "MODEL_CARD.md").write_text("# My own card\n")
     answer = cli(export.main, *[part.format(run=trained.path, folder=tmp_path) for part in arguments])
     assert (answer.status, answer.out) == (2, "")
     assert message in one_line(answer.err)
-    assert [path.name for path in tmp_path.iterdir()] == ["d.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MODEL_CARD.md", "d.onnx"]
 
 
 @pytest.mark.parametrize(
