@@ -99,6 +99,7 @@ def test_ten_digits_drawn_by_mouse_or_finger_are_answered_as_by_pytorch(
 
 def test_undo_and_clear_lead_back_to_an_empty_sheet(page: Page) -> None:
     page.get_by_role("button", name="Clear").click()
+    draw(page, [])  # waits for the next frame
     assert page.locator("#answer").inner_text() == "Draw a digit from 0 to 9."
     draw(page, [[(140, 40), (140, 240)], [(40, 240), (240, 240)]])
     assert shown_digit(page) != ""
