@@ -40,9 +40,10 @@ function inkSegment(ink, side, [x1, y1], [x2, y2], radius) {
   const last = (a, b) => Math.min(side - 1, Math.ceil(Math.max(a, b) + radius));
   for (let row = first(y1, y2); row <= last(y1, y2); row++) {
     for (let column = first(x1, x2); column <= last(x1, x2); column++) {
+      if (ink[row * side + column] === 255) continue;
       const x = column + 0.5 - x1, y = row + 0.5 - y1;
       const along = squared ? Math.min(1, Math.max(0, (x * dx + y * dy) / squared)) : 0;
-      const covered = radius + 0.5 - Math.hypot(x - along * dx, y - along * dy);
+      const covered = radius + 0.5 - Math.sqrt((x - along * dx) ** 2 + (y - along * dy) ** 2);  // Math.hypot is slow
       const level = Math.round(255 * Math.min(1, Math.max(0, covered)));
       if (level > ink[row * side + column]) ink[row * side + column] = level;
     }
