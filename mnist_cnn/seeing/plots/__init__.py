@@ -1,4 +1,4 @@
-"""Arrays in, matplotlib Figures out: every picture of this project, in one with_style style."""
+"""Arrays in, matplotlib Figures out: every picture of this project, in one quiet style."""
 
 from mnist_cnn.seeing.plots.answers import plot_calibration, plot_confusion, plot_misclassified
 from mnist_cnn.seeing.plots.curves import plot_curves, plot_learning, plot_robustness, plot_swept

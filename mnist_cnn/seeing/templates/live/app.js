@@ -6,17 +6,21 @@ const FRAME = "#d55e00";
 const PEN = 20; // of 280: as wide as MNIST's strokes when a digit fills the sheet
 
 const drawing = { strokes: [], image: null };  // strokes, or one of the test images
-let answer = null, cursor = null, waiting = false;
+let seen = null, answer = null, cursor = null, waiting = false;  // what the network sees: 28x28 bytes, or nothing
 
 function update() {
   waiting = false;
   const started = performance.now(), { strokes } = drawing;
-  const image = drawing.image ?? (strokes.length ? toImage(strokes, PEN, byId("centred").checked) : null);
-  answer = image && forward(network, Float32Array.from(image, (level) => level / 255));
-  drawSheet();
-  showAnswer(image);
-  showMaps();
+  seen = drawing.image ?? (strokes.length ? toImage(strokes, PEN, byId("centred").checked) : null);
+  answer = seen && forward(network, Float32Array.from(seen, (level) => level / 255));
+  show();
   performance.measure("update", { start: started });
+}
+
+function show() {
+  drawSheet();
+  showAnswer();
+  showMaps();
 }
 
 function updateSoon() {
@@ -43,9 +47,9 @@ function drawSheet() {
   }
 }
 
-function showAnswer(image) {
+function showAnswer() {
   const [paper, map] = colours();
-  drawImage(byId("seen"), image ?? new Uint8Array(SIDE * SIDE), paper, map);
+  drawImage(byId("seen"), seen ?? new Uint8Array(SIDE * SIDE), paper, map);
   const chances = answer ? softmax(answer.logits) : new Array(10).fill(0), best = chances.indexOf(Math.max(...chances));
   chances.forEach((chance, digit) => {
     const bar = byId("chances").children[digit];
@@ -114,7 +118,7 @@ function build() {
 }
 
 function listenToMap(canvas, stage) {
-  const point = (row, column) => { cursor = { stage, row, column }; updateSoon(); };
+  const point = (row, column) => { cursor = { stage, row, column }; requestAnimationFrame(show); };
   canvas.onpointermove = canvas.onpointerdown = (event) => {
     const box = canvas.getBoundingClientRect();
     point(Math.floor(((event.clientY - box.top) / box.height) * canvas.height),
@@ -156,7 +160,7 @@ function listenToPen() {
 byId("undo").onclick = () => { drawing.image = null; drawing.strokes.pop(); updateSoon(); };
 byId("clear").onclick = () => { Object.assign(drawing, { strokes: [], image: null }); updateSoon(); };
 byId("centred").onchange = updateSoon;
-matchMedia("(prefers-color-scheme: dark)").onchange = update;
+matchMedia("(prefers-color-scheme: dark)").onchange = show;
 PAGE.images = decodeBase64(PAGE.images);
 build();
 listenToPen();
