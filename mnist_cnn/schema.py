@@ -45,9 +45,20 @@ class Data(_Group):
     mirrors: Annotated[list[Url], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     fallback: Literal["sample", "error"]
     val_size: int = Field(ge=0, lt=60_000)
+    fold: int = Field(ge=0, lt=60_000)
     train_size: Annotated[int, Field(ge=1, le=60_000)] | None
     epoch_size: Annotated[int, Field(ge=1, le=60_000)] | None
     batch_size: int = Field(ge=1, le=60_000)
+
+
+class Augment(_Group):
+    """augment.*: how far training images are distorted, at most."""
+
+    shift: float = Field(ge=0, le=14)  # pixels
+    turn: float = Field(ge=0, le=180)  # degrees
+    scale: Share
+    shear: float = Field(ge=0, le=1)
+    elastic: float = Field(ge=0, le=8)  # pixels
 
 
 class Conv(_Group):
@@ -127,10 +138,12 @@ class Settings(_Group):
     seed: int = Field(ge=0, lt=2**32)
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None
     label_smoothing: Share
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None
     resume: str
     report: bool
     checkpoint: Checkpoint
     data: Data
+    augment: Augment
     model: Annotated[Conv | Dense, Field(discriminator="name")]
     optimizer: Optimizer
     scheduler: Scheduler

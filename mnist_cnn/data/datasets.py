@@ -111,13 +111,16 @@ def sample() -> Dataset:
 
 
 def hold_out(
-    labels: Int64[Tensor, " n"], size: int, seed: int
+    labels: Int64[Tensor, " n"], size: int, seed: int, fold: int = 0
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " size"]]:
-    """Split the indices of `labels`, stratified: those to keep, and `size` held out. Both are in ascending order."""
+    """Split the indices of `labels`, stratified: those to keep, and `size` held out. Both are in ascending order.
+
+    The folds 0 to n // size - 1 hold out disjoint indices.
+    """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_class = order[labels[order].argsort(stable=True)]  # class after class, each in random order
     held = torch.zeros(len(labels), dtype=torch.bool)
-    held[by_class[torch.arange(size) * len(labels) // size]] = True  # evenly spaced, so each class gives its share
+    held[by_class[torch.arange(size) * len(labels) // size + fold]] = True  # evenly spaced: each class gives its share
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 

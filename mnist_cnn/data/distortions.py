@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from mnist_cnn.data.images import SIDE, scale
-
-Field = Float[Tensor, "n 28 28 2"]  # for each pixel of the result, how far its source is to the right and below
+from mnist_cnn.data.warp import Field, warp
 
 _SMOOTHNESS = 4.0  # pixels: sigma of the Gaussian over an elastic field (Simard, Steinkraus and Platt 2003)
 
@@ -22,17 +21,14 @@ def distort(images: UInt8[Tensor, "n 1 28 28"], kind: str, strength: float) -> U
 
     What leaves the picture is lost; what enters it is black.
     """
-    own = torch.arange(SIDE, dtype=torch.float32)
-    place = torch.stack(torch.meshgrid(own, own, indexing="xy"), dim=-1)
-    grid = (place + _FIELDS[kind](len(images), strength)) * 2 / (SIDE - 1) - 1  # -1 to 1, as torch wants it
-    moved = F.grid_sample(scale(images), grid, align_corners=True)
+    moved = warp(scale(images), _FIELDS[kind](len(images), strength))
     return (255 * moved).round().to(torch.uint8)
 
 
 def _shift(n: int, pixels: float) -> Field:
     """Move every fourth image right, down, left and up."""
     directions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-    return (-pixels * directions[torch.arange(n) % 4])[:, None, None, :].expand(n, SIDE, SIDE, 2)
+    return (-pixels * directions[torch.arange(n) % 4])[:, :, None, None].expand(n, 2, SIDE, SIDE)
 
 
 def _turn(n: int, degrees: float) -> Field:
@@ -41,7 +37,7 @@ def _turn(n: int, degrees: float) -> Field:
     own = torch.arange(SIDE) - (SIDE - 1) / 2
     x, y = torch.meshgrid(own, own, indexing="xy")
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    return torch.stack([cos * x + sin * y - x, cos * y - sin * x - y], dim=-1)
+    return torch.stack([cos * x + sin * y - x, cos * y - sin * x - y], dim=1)
 
 
 def _elastic(n: int, pixels: float) -> Field:
@@ -52,8 +48,8 @@ def _elastic(n: int, pixels: float) -> Field:
     smooth = F.conv2d(
         F.conv2d(noise, bell[None, None, None], padding=(0, reach)), bell[None, None, :, None], padding=(reach, 0)
     )
-    field = smooth.reshape(n, 2, SIDE, SIDE).permute(0, 2, 3, 1)
-    size = field.square().sum(dim=-1, keepdim=True).mean(dim=(1, 2), keepdim=True).sqrt()
+    field = smooth.reshape(n, 2, SIDE, SIDE)
+    size = field.square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True).sqrt()
     return pixels * field / size
 
 

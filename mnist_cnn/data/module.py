@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mnist_cnn.data import datasets
+from mnist_cnn.data.augment import Augmentation, Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.order import EpochOrder, ResumableLoader, load_batches
@@ -26,9 +27,10 @@ class MNISTDataModule(pl.LightningDataModule):
     """torchvision's MNIST, or a relative of it: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
 
     `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
-    out, stratified, for validation; of the others `train_size` are trained on, stratified too (None: all). An epoch has
-    `epoch_size` images, repeated if there are fewer (None: each once). The last, short batch is kept: 60,000 images in
-    batches of 64 are 938 steps.
+    out, stratified, for validation: of the 60,000 / val_size disjoint parts, number `fold`. Of the others `train_size`
+    are trained on, stratified too (None: all). An epoch has `epoch_size` images, repeated if there are fewer (None:
+    each once). The last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
+    With an `augmentation` training images are floats 0-1, distorted anew in each epoch.
     `fallback` tells what happens where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
     Raises InputError for unknown names.
     """
@@ -40,16 +42,18 @@ class MNISTDataModule(pl.LightningDataModule):
         mirrors: Sequence[str] | str = (),
         fallback: str = "sample",
         val_size: int = 0,
+        fold: int = 0,
         train_size: int | None = None,
         epoch_size: int | None = None,
         batch_size: int = 64,
         seed: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.source, self.fallback = one_of("name", name, datasets.NAMES), one_of("fallback", fallback, _FALLBACKS)
         self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else list(mirrors)
-        self.val_size, self.batch_size, self.seed = val_size, batch_size, seed
-        self.train_size, self.epoch_size = train_size, epoch_size
+        self.val_size, self.fold, self.batch_size, self.seed = val_size, fold, batch_size, seed
+        self.train_size, self.epoch_size, self.augmentation = train_size, epoch_size, augmentation
         self.dataset: datasets.Dataset | None = None
 
     def prepare_data(self) -> None:
@@ -78,12 +82,18 @@ class MNISTDataModule(pl.LightningDataModule):
                 f"data.val_size={self.val_size} leaves nothing to train on: "
                 f"{self.dataset.name} has {len(train.labels):,} training images"
             )
-        kept, held = datasets.hold_out(train.labels, self.val_size, self.seed)
+        if self.fold and (self.fold + 1) * self.val_size > len(train.labels):
+            raise InputError(
+                f"data.fold={self.fold} does not exist: {len(train.labels):,} training images have "
+                f"{len(train.labels) // max(self.val_size, 1)} folds of data.val_size={self.val_size}"
+            )
+        kept, held = datasets.hold_out(train.labels, self.val_size, self.seed, self.fold)
         self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
-        return self._loader(self.train, self.batch_size, self.seed)
+        augmenter = Augmenter(self.augmentation, len(self.train.labels), self.seed) if self.augmentation else None
+        return self._loader(self.train, self.batch_size, self.seed, augmenter)
 
     def val_dataloader(self) -> list[ResumableLoader]:
         """Return the held-out images; no loader if there are none."""
@@ -129,12 +139,15 @@ class MNISTDataModule(pl.LightningDataModule):
     def _sample_may_stand_in(self) -> bool:
         return self.source == "mnist" and self.fallback == "sample"  # it is a sample of MNIST's digits only
 
-    def _loader(self, images: Images, batch_size: int, seed: int | None = None) -> ResumableLoader:
+    def _loader(
+        self, images: Images, batch_size: int, seed: int | None = None, augmenter: Augmenter | None = None
+    ) -> ResumableLoader:
         rank, world, device = 0, 1, torch.device("cpu")
         if self.trainer:  # 47 MB stay on the device, batches are sliced there
             rank, world = self.trainer.global_rank, self.trainer.world_size
             device = self.trainer.strategy.root_device
-        return load_batches(images, EpochOrder(len(images.labels), seed, rank, world), batch_size, device)
+        order = EpochOrder(len(images.labels), seed, rank, world)
+        return load_batches(images, order, batch_size, device, augmenter)
 
 
 def _subset(images: Images, indices: Int64[Tensor, " n"]) -> Images:

@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
 
 
@@ -57,20 +58,27 @@ class EpochOrder(Sampler[int]):
 
 
 class InMemory(Dataset[tuple[Tensor, ...]]):
-    """Images with their labels, sliced by whole batches."""
+    """Images with their labels, sliced by whole batches, and augmented in training."""
 
-    def __init__(self, images: Images, device: torch.device) -> None:
+    def __init__(
+        self, images: Images, order: EpochOrder, device: torch.device, augmenter: Augmenter | None = None
+    ) -> None:
         self.images, self.labels = (part.to(device) for part in images)
+        self.order, self.augmenter = order, augmenter
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return self.images[index], self.labels[index]
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
         """Return a batch; torch's fetcher looks for this method."""
-        return self.images[indices], self.labels[indices]
+        images = self.images[indices]
+        if self.augmenter:
+            images = self.augmenter(images, indices, self.order.epoch)
+        return images, self.labels[indices]
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
@@ -86,10 +94,12 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
             self.sampler.load_state_dict(state)
 
 
-def load_batches(images: Images, order: EpochOrder, batch_size: int, device: torch.device) -> ResumableLoader:
+def load_batches(
+    images: Images, order: EpochOrder, batch_size: int, device: torch.device, augmenter: Augmenter | None = None
+) -> ResumableLoader:
     """Return a loader of batches: images (batch, 1, 28, 28) and labels (batch,), on `device`. The last may be short."""
     return ResumableLoader(
-        InMemory(images, device),
+        InMemory(images, order, device, augmenter),
         batch_size=batch_size,
         sampler=order,
         collate_fn=_keep,

@@ -1,4 +1,4 @@
-"""A table over many runs: a row for each configuration, its seeds folded to mean ± standard deviation."""
+"""A table over many runs: a row for each configuration; over its seeds and folds, mean ± standard deviation."""
 
 import csv
 import io
@@ -17,6 +17,7 @@ from mnist_cnn.schema import is_decisive
 
 FIGURES = ("parameters", "epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
 RANKED_BY = "val/acc"
+_REPEATS = {"seed", "data.fold"}  # runs that differ in these alone repeat each other
 
 
 @dataclass
@@ -107,7 +108,7 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
     Raises InputError if there is no such column.
     """
     given = {run: dict(each.partition("=")[::2] for each in overrides) for run, overrides in runs.items()}
-    keys = sorted({key for overrides in given.values() for key in overrides if is_decisive(key)} - {"seed"})
+    keys = sorted({key for overrides in given.values() for key in overrides if is_decisive(key)} - _REPEATS)
     keys = [key for key in keys if len({overrides.get(key) for overrides in given.values()}) > 1]
     rows: dict[tuple[str, ...], Row] = {}
     for run, overrides in given.items():

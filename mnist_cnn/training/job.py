@@ -11,11 +11,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.callbacks import EMAWeightAveraging, LambdaCallback
 from omegaconf import OmegaConf
 
 from mnist_cnn import __version__, signals
 from mnist_cnn.cli import available_cores
+from mnist_cnn.data.augment import Augmentation
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.backend import use_float32
@@ -138,8 +139,10 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
     best = [SaveBest(run.best)] if cfg.data.val_size else []
     ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
-    trainer = build_trainer(cfg, run, [ours, epochs, *best, saver])  # the saver last: it saves what the others count
-    data = _data(cfg)
+    data, steps_per_batch = _data(cfg)
+    average = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=cfg.ema_decay**steps_per_batch)]
+    # the saver last: it saves what the others count
+    trainer = build_trainer(cfg, run, [ours, *average, epochs, *best, saver])
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
     rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
@@ -150,14 +153,16 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     return Job(cfg, conf, run, options, classifier, data, trainer, epochs, saver, resume_from)
 
 
-def _data(cfg: Settings) -> MNISTDataModule:
+def _data(cfg: Settings) -> tuple[MNISTDataModule, int]:
+    """Return the data, and how many optimizer steps one of its batches is."""
     options = cfg.data.model_dump()
     small = count_parameters(build_net(**cfg.model.to_dict())) * cfg.data.batch_size < 30e6  # the notebook's: 6.7e6
-    options["batch_size"] *= STEPS_PER_SLAB if small else 1
-    data = MNISTDataModule(**options, seed=cfg.seed)
+    steps = STEPS_PER_SLAB if small else 1
+    options["batch_size"] *= steps
+    data = MNISTDataModule(**options, seed=cfg.seed, augmentation=Augmentation(**cfg.augment.to_dict()))
     data.prepare_data()
     data.setup()
-    return data
+    return data, steps
 
 
 def _classifier(cfg: Settings, steps: int) -> SlabClassifier:

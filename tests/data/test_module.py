@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mnist_cnn.data import datasets
+from mnist_cnn.data.augment import Augmentation
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
@@ -22,9 +23,11 @@ def ready(**options: Any) -> MNISTDataModule:
 
 def test_the_defaults_are_those_of_conf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNIST_CNN_DATA", raising=False)
-    options = compose().to_dict()
+    settings = compose().to_dict()
+    options = settings["data"] | {"seed": settings["seed"], "mirrors": (), "augmentation": None}
     for name, parameter in signature(MNISTDataModule).parameters.items():
-        assert (options["data"] | {"seed": options["seed"], "mirrors": ()})[name] == parameter.default
+        assert options[name] == parameter.default
+    assert Augmentation(**settings["augment"]) == Augmentation()
 
 
 def test_batches_are_bytes_with_integer_labels() -> None:
@@ -41,6 +44,22 @@ def test_the_validation_split_is_stratified_and_fixed_by_the_seed(sample: datase
     assert not torch.equal(data.val.images, other.val.images)
     both = torch.cat([data.train.images, data.val.images]).flatten(1)
     assert torch.equal(both.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
+
+
+def test_folds_are_disjoint_stratified_and_all_of_the_training_images(sample: datasets.Dataset) -> None:
+    folds = [ready(val_size=800, fold=fold).val for fold in range(5)]
+    assert {tuple(fold.labels.bincount().tolist()) for fold in folds} == {(80,) * 10}
+    held_out = torch.cat([fold.images for fold in folds]).flatten(1)
+    assert torch.equal(held_out.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
+    with pytest.raises(InputError, match=r"data.fold=5 does not exist: 4,000 training images have 5 folds"):
+        ready(val_size=800, fold=5)
+
+
+def test_training_images_alone_are_augmented(sample: datasets.Dataset) -> None:
+    data = ready(val_size=500, augmentation=Augmentation(shift=2))
+    assert next(iter(data.train_dataloader()))[0].dtype == torch.float32
+    for loader in (*data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+        assert next(iter(loader))[0].dtype == torch.uint8
 
 
 def test_few_training_images_are_stratified_and_may_be_repeated() -> None:

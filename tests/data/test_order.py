@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mnist_cnn.data.augment import Augmentation, Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
 
@@ -96,7 +97,7 @@ def test_a_state_at_the_end_of_an_epoch_leads_to_the_whole_next_epoch() -> None:
 
 
 def test_images_are_sliced_by_whole_batches() -> None:
-    images = InMemory(numbered(10), CPU)
+    images = InMemory(numbered(10), EpochOrder(10), CPU)
     batch, labels = images.__getitems__([7, 0, 3])
     assert labels.tolist() == batch[:, 0, 27, 27].tolist() == [7, 0, 3]
     assert (batch.shape, batch.dtype) == ((3, 1, 28, 28), torch.uint8)
@@ -106,7 +107,7 @@ def test_images_are_sliced_by_whole_batches() -> None:
 
 
 def test_images_stay_on_their_device() -> None:
-    batch, labels = InMemory(numbered(10), torch.device("meta")).__getitems__([1, 2])
+    batch, labels = InMemory(numbered(10), EpochOrder(10), torch.device("meta")).__getitems__([1, 2])
     assert batch.device.type == labels.device.type == "meta"
 
 
@@ -133,9 +134,23 @@ def test_a_loader_resumes_within_an_epoch() -> None:
     assert [labels.tolist() for _, labels in resumed] == whole
 
 
+def test_augmented_images_do_not_depend_on_the_batch_size_or_on_an_interruption() -> None:
+    def images(batch_size: int, *starts: dict[str, int]) -> torch.Tensor:
+        order = EpochOrder(100, seed=5)
+        augmenter = Augmenter(Augmentation(shift=2, turn=10, elastic=1), 100, seed=5)
+        batches = load_batches(numbered(100), order, batch_size, CPU, augmenter)
+        for start in starts:
+            batches.load_state_dict(start)
+        return torch.cat([images for images, _ in batches])
+
+    assert torch.equal(images(8), images(32))
+    assert torch.equal(images(8, {"epoch": 0, "position": 40}), images(8)[40:])
+    assert not torch.equal(images(8, {"epoch": 1, "position": 0})[:8], images(8)[:8])
+
+
 def test_a_loader_with_lightnings_sampler_has_no_state() -> None:
     order = EpochOrder(10, seed=5)
-    batches = ResumableLoader(InMemory(numbered(10), CPU), sampler=torch.utils.data.SequentialSampler(range(10)))
+    batches = ResumableLoader(InMemory(numbered(10), order, CPU), sampler=torch.utils.data.SequentialSampler(range(10)))
     assert batches.state_dict() == {}
     batches.load_state_dict({"epoch": 1, "position": 4})
     assert order.state_dict() == {"epoch": 0, "position": 0}

@@ -79,6 +79,7 @@ MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+sche
         ("optimizer=adamw", *MILESTONES),
         ("optimizer=sgd", "+trainer.gradient_clip_val=0.1"),
         ("+trainer.precision=bf16-mixed",),
+        ("augment=elastic", "ema_decay=0.99"),
     ],
 )
 def test_whatever_is_trained_resumes_bit_identically(
