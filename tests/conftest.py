@@ -30,6 +30,10 @@ os.environ["KERAS_BACKEND"] = "torch"
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def sample() -> datasets.Dataset:
     return datasets.sample()

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.commands import Command
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,7 @@ def commands(kind: str, code: str) -> Iterator[list[str]]:
         yield arguments
 
 
+@pytest.mark.long
 def test_every_block_runs(tmp_path: Path) -> None:
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody listens there
     environment = {**os.environ, **offline}

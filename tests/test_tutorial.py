@@ -17,6 +17,7 @@ def kinds(notebook: NotebookNode) -> list[list[str]]:
     return [[f"{each.output_type} {sorted(each.get('data', ''))}" for each in cell.outputs] for cell in cells]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside jupyter_client and its event loop
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_it_runs_and_shows_what_was_committed(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from tests.faults import Case, __main__, checkpoints, disks, pictures, runs, sweeps
 
 
@@ -12,11 +14,13 @@ def went_well(cases: Iterable[Case], at_least: int) -> bool:
     return len(cases) >= at_least
 
 
+@pytest.mark.long
 def test_killed_and_stopped_runs_resume_bit_identically(tmp_path: Path) -> None:
     assert went_well(runs.kills(tmp_path, 2), at_least=2)
     assert went_well(runs.signals(tmp_path, 2), at_least=2)
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_killed_goes_on_and_several_processes_share_one(tmp_path: Path) -> None:
     assert went_well(sweeps.kills(tmp_path, 5), at_least=1)
     assert went_well(sweeps.drivers(tmp_path, 1), at_least=1)

@@ -98,7 +98,8 @@ def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
         for more, expected in ((), 2), (("threads=1",), 1):
-            run, keys = Run(tmp_path / str(expected)), (*QUICK, "model.channels=[2]", "trainer.max_epochs=2")
+            run = Run(tmp_path / str(expected))
+            keys = (*QUICK, "model.channels=[2]", "trainer.max_epochs=2", "data.train_size=64")
             train(compose(*keys), run, Options(cores=2, pause_after=1))
             train(compose(*keys, *more), run, Options(cores=1, pause_after=2))
             assert torch.get_num_threads() == expected
