@@ -159,3 +159,12 @@ def test_a_value_is_explained_by_mouse_and_keyboard(page: Page) -> None:
 
 def test_nothing_is_wider_than_the_screen(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_all_pictures_follow_the_colours_of_the_system(page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    corners = page.evaluate("""[...document.querySelectorAll("#seen, #digits canvas")].map(
+        (canvas) => canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0])""")
+    assert len(corners) == 21
+    assert set(corners) == {0x16}  # the dark page's paper

@@ -89,7 +89,7 @@ function showExplanation() {
 
 // Build what depends on the network: a bar for each digit, a canvas for each stage with maps, a button for each test image.
 function build() {
-  const [paper, map] = colours(), { stages } = forward(network, new Float32Array(SIDE * SIDE));
+  const { stages } = forward(network, new Float32Array(SIDE * SIDE));
   for (let digit = 0; digit < 10; digit++) {
     byId("chances").append(element("li", {}, `${digit} `, element("span", {}, element("i", {})), element("b", {})));
   }
@@ -106,15 +106,21 @@ function build() {
   });
   byId("looking").hidden = stages[0].layer.kind !== "conv";
   PAGE.digits.forEach(({ label, answered }, number) => {
-    const image = new Uint8Array(PAGE.images).subarray(784 * number, 784 * (number + 1));
     const canvas = element("canvas", { width: SIDE, height: SIDE }), button = element("button", { type: "button" }, canvas);
-    drawImage(canvas, image, paper, map);
     button.ariaLabel = label === answered ? `a test image that shows ${label}` : `a test image that shows ${label}, read as ${answered}`;
     button.title = button.ariaLabel;
     button.className = label === answered ? "" : "misread";
-    button.onclick = () => { Object.assign(drawing, { strokes: [], image }); updateSoon(); };
+    button.onclick = () => { Object.assign(drawing, { strokes: [], image: testImage(number) }); updateSoon(); };
     byId("digits").append(button);
   });
+}
+
+function testImage(number) {
+  return new Uint8Array(PAGE.images).subarray(SIDE * SIDE * number, SIDE * SIDE * (number + 1));
+}
+
+function showTestImages() {
+  document.querySelectorAll("#digits canvas").forEach((canvas, number) => drawImage(canvas, testImage(number), ...colours()));
 }
 
 function listenToMap(canvas, stage) {
@@ -160,9 +166,10 @@ function listenToPen() {
 byId("undo").onclick = () => { drawing.image = null; drawing.strokes.pop(); updateSoon(); };
 byId("clear").onclick = () => { Object.assign(drawing, { strokes: [], image: null }); updateSoon(); };
 byId("centred").onchange = updateSoon;
-matchMedia("(prefers-color-scheme: dark)").onchange = show;
+matchMedia("(prefers-color-scheme: dark)").onchange = () => { showTestImages(); show(); };
 PAGE.images = decodeBase64(PAGE.images);
 build();
+showTestImages();
 listenToPen();
-drawing.image = new Uint8Array(PAGE.images).subarray(0, 784);
+drawing.image = testImage(0);
 update();
