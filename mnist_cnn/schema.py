@@ -77,6 +77,13 @@ class Dense(_Group):
     hidden: Filters
 
 
+class Teacher(_Group):
+    """teacher.*: trained networks whose answers are learned instead of the labels."""
+
+    runs: Annotated[str, Field(min_length=1)] | None
+    temperature: float = Field(ge=0.1, le=100)
+
+
 class Optimizer(_Group, extra="allow"):
     """optimizer.*: a class and its options. The common ones are typed; the class itself checks the others."""
 
@@ -142,6 +149,7 @@ class Settings(_Group):
     resume: str
     report: bool
     checkpoint: Checkpoint
+    teacher: Teacher
     data: Data
     augment: Augment
     model: Annotated[Conv | Dense, Field(discriminator="name")]

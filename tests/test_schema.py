@@ -47,6 +47,7 @@ BOUNDS = [  # key, allowed at both ends, refused beyond them, with these choices
     ("threads", (1, 1024), (0, 1025)),
     ("label_smoothing", (0.0, 0.999), (-0.001, 1.0)),
     ("ema_decay", (0, 0.999), (-0.1, 1)),
+    ("teacher.temperature", (0.1, 100), (0, 101)),
     ("augment.shift", (0, 14), (-0.1, 14.1)),
     ("augment.turn", (0, 180), (-1, 181)),
     ("augment.scale", (0, 0.9), (-0.1, 1)),

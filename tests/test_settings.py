@@ -17,6 +17,8 @@ DECISIVE = {
     "seed": 0,
     "label_smoothing": 0.0,
     "ema_decay": None,
+    "teacher.runs": None,
+    "teacher.temperature": 1.0,
     "data.name": "mnist",
     "data.val_size": 0,
     "data.fold": 0,

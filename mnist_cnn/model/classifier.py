@@ -19,11 +19,15 @@ from mnist_cnn.data.images import as_batch, scale
 from mnist_cnn.model.backend import forward_fast
 from mnist_cnn.model.nets import build_net
 from mnist_cnn.model.optimizers import KerasRMSprop
+from mnist_cnn.model.teacher import Teacher
 
 _PREDICT_BATCH = 1000  # images in one forward pass of `predict`
 
 Images = UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]
 Batch = tuple[Images, Int64[Tensor, " n"]] | list[Tensor]  # the second from torch's own collate function
+
+
+Loss = Callable[[Float[Tensor, "n 10"], Batch], Float[Tensor, ""]]
 
 
 class Prediction(NamedTuple):
@@ -57,12 +61,17 @@ class StageMetrics(Metric):
         return {"loss": self.loss / self.images, "acc": self.correct / self.images}
 
 
+def _cross_entropy(logits: Float[Tensor, "n 10"], batch: Batch) -> Float[Tensor, ""]:
+    return F.cross_entropy(logits, batch[1])
+
+
 class DigitClassifier(pl.LightningModule):
     """A network with its training, validation, test and predict step.
 
     `model` holds the network's name and options; a checkpoint keeps them. `optimizer` is called with the parameters,
     `scheduler` with the optimizer; the scheduler advances at every step. `label_smoothing`, in [0, 1), is the share of
-    the target that all ten digits share equally in training (Szegedy et al. 2016, section 7).
+    the target that all ten digits share equally in training (Szegedy et al. 2016, section 7). With a `teacher` its
+    answers are learned instead of the labels; no checkpoint keeps it.
     Raises InputError if there is no such network or option.
     """
 
@@ -72,11 +81,13 @@ class DigitClassifier(pl.LightningModule):
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = KerasRMSprop,
         scheduler: Callable[[Optimizer], LRScheduler | None] | None = None,
         label_smoothing: float = 0.0,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"model": dict(model or {})})
         self.net = build_net(**(model or {}))
-        self.optimizer, self.scheduler, self.label_smoothing = optimizer, scheduler, label_smoothing
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.label_smoothing, self.teacher = label_smoothing, teacher
         self.train_metrics, self.val_metrics, self.test_metrics = StageMetrics(), StageMetrics(), StageMetrics()
 
     def forward(self, images: Images) -> Float[Tensor, "n 10"]:
@@ -84,7 +95,7 @@ class DigitClassifier(pl.LightningModule):
         return forward_fast(self.net, scale(images).to(self.dtype))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        return self._step(batch, self.train_metrics, self.label_smoothing)
+        return self._step(batch, self.train_metrics, self._training_loss)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, self.val_metrics)
@@ -95,10 +106,16 @@ class DigitClassifier(pl.LightningModule):
     def predict_step(self, batch: Batch | Images, batch_idx: int) -> Prediction:
         return self.predict(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _step(self, batch: Batch, metrics: StageMetrics, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def _training_loss(self, logits: Float[Tensor, "n 10"], batch: Batch) -> Float[Tensor, ""]:
+        images, labels = batch
+        if self.teacher:
+            return self.teacher.loss(images, logits)
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def _step(self, batch: Batch, metrics: StageMetrics, loss_of: Loss = _cross_entropy) -> Float[Tensor, ""]:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        loss = loss_of(logits, batch)
         metrics.update(loss.detach(), logits.detach(), labels)
         return loss
 

@@ -24,8 +24,10 @@ from mnist_cnn.model.classifier import to_floats
 from mnist_cnn.model.nets import build_net
 from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
 from mnist_cnn.model.summary import count_parameters, layer_table
-from mnist_cnn.runs.checkpoint import check_resumable
+from mnist_cnn.model.teacher import Teacher
+from mnist_cnn.runs.checkpoint import check_resumable, load_classifier
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.table import find_runs
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import conf_digest
 from mnist_cnn.training.options import Options
@@ -146,8 +148,9 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
     rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
+    teacher = _teacher(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    classifier = _classifier(cfg, all_steps)
+    classifier = _classifier(cfg, all_steps, teacher)
     if resume_from:
         check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
     return Job(cfg, conf, run, options, classifier, data, trainer, epochs, saver, resume_from)
@@ -165,7 +168,7 @@ def _data(cfg: Settings) -> tuple[MNISTDataModule, int]:
     return data, steps
 
 
-def _classifier(cfg: Settings, steps: int) -> SlabClassifier:
+def _classifier(cfg: Settings, steps: int, teacher: Teacher | None) -> SlabClassifier:
     clip = cfg.trainer.model_dump(include={"gradient_clip_val", "gradient_clip_algorithm"})
     return SlabClassifier(
         cfg.data.batch_size,
@@ -174,4 +177,20 @@ def _classifier(cfg: Settings, steps: int) -> SlabClassifier:
         optimizer=lambda parameters: build_optimizer(cfg.optimizer.to_dict(), parameters),
         scheduler=lambda optimizer: build_scheduler(cfg.scheduler.to_dict(), optimizer, steps),
         label_smoothing=cfg.label_smoothing,
+        teacher=teacher,
     )
+
+
+def _teacher(cfg: Settings) -> Teacher | None:
+    """Load the networks under teacher.runs, if it is given."""
+    if cfg.teacher.runs is None:
+        return None
+    if cfg.label_smoothing:
+        raise InputError("label_smoothing cannot be used beside teacher.runs: labels are not learned then")
+    path = Path(cfg.teacher.runs)
+    files = [path]
+    if path.is_dir():
+        files = [run.last for run in find_runs(path) if run.status() == "complete"]
+    if not files:
+        raise InputError(f"teacher.runs={path} holds no complete run")
+    return Teacher([load_classifier(file).net for file in files], cfg.teacher.temperature)

@@ -118,3 +118,28 @@ def test_a_paused_run_has_no_result_and_goes_on_to_the_same_weights(tmp_path: Pa
     assert train(settings, paused)["test/loss"] == result["test/loss"]
     ours, theirs = (read_checkpoint(run.last)["state_dict"] for run in (paused, whole))
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+@pytest.mark.parametrize("what", ["run", "folder", "file"])
+def test_a_teacher_is_a_run_a_folder_of_runs_or_a_checkpoint(what: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    for seed in range(2):
+        train(compose(*QUICK, "model.channels=[2]", "data.train_size=64", f"seed={seed}"), Run(folder / str(seed)))
+    Run(folder / "begun").begin("{}", "[]")
+    path = {"run": folder / "0", "folder": folder, "file": Run(folder / "0").last}[what]
+    untaught, taught = assembled(tmp_path / "a"), assembled(tmp_path / "b", f"teacher.runs={path}")
+    assert taught.classifier.teacher is not None
+    assert len(taught.classifier.teacher.nets) == (2 if what == "folder" else 1)
+    for ours, theirs in zip(taught.classifier.parameters(), untaught.classifier.parameters(), strict=True):
+        assert torch.equal(ours, theirs)  # to load a teacher draws no random number
+
+
+def test_a_teacher_that_cannot_teach_is_an_input_error(tmp_path: Path) -> None:
+    Run(tmp_path / "begun").begin("{}", "[]")
+    (tmp_path / "begun" / ".lock").touch()
+    with pytest.raises(InputError, match=r"teacher.runs=.* holds no complete run"):
+        assembled(tmp_path / "run", f"teacher.runs={tmp_path}")
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        assembled(tmp_path / "run", f"teacher.runs={tmp_path / 'missing'}")
+    with pytest.raises(InputError, match=r"label_smoothing cannot be used beside teacher.runs"):
+        assembled(tmp_path / "run", f"teacher.runs={tmp_path}", "label_smoothing=0.1")

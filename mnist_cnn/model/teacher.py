@@ -1,0 +1,37 @@
+"""A teacher: trained networks whose answers another network learns instead of the labels."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mnist_cnn.data.images import scale
+from mnist_cnn.model.backend import forward_fast
+
+
+class Teacher:
+    """The mean of several networks' probabilities, as Hinton, Vinyals and Dean (2015) distil them into one network.
+
+    `temperature` divides the logits of the teachers and of the student: above 1, the unlikely digits weigh more.
+    """
+
+    def __init__(self, nets: Sequence[nn.Sequential], temperature: float = 1.0) -> None:
+        self.nets, self.temperature = [net.eval() for net in nets], temperature
+
+    @torch.no_grad()
+    def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
+        """Return what the networks answer for images, bytes 0-255 or floats 0-1, softened by the temperature."""
+        logits = [forward_fast(net.to(images.device), scale(images)) for net in self.nets]
+        return (torch.stack(logits) / self.temperature).softmax(dim=2).mean(dim=0)
+
+    def loss(
+        self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], logits: Float[Tensor, "n 10"]
+    ) -> Float[Tensor, ""]:
+        """Return the cross-entropy of a student's logits for the images.
+
+        It is multiplied by the temperature squared, so that gradients are as large as at temperature 1.
+        """
+        softened = F.cross_entropy(logits / self.temperature, self.probabilities(images))
+        return self.temperature**2 * softened
