@@ -20,7 +20,7 @@ from mnist_cnn.errors import InputError, one_of
 log = logging.getLogger(__name__)
 
 _FALLBACKS = ("sample", "error")
-_EVALUATION_BATCH = 500  # images; affects speed and memory only
+_EVALUATION_BATCH = 250  # images; affects speed and memory only
 
 
 class MNISTDataModule(pl.LightningDataModule):
