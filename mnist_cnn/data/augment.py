@@ -13,8 +13,8 @@ from torch import Tensor
 from mnist_cnn.data.images import SIDE, scale
 from mnist_cnn.data.warp import Field, warp
 
-_NODES = 7  # an elastic field is random at 7 x 7 points, 4 pixels apart,
-_SMOOTHNESS = 4.0  # and a Gaussian of this sigma, in pixels, lies between them
+_NODES = 7  # an elastic field is the sum of 7 x 7 Gaussians of random height, 4 pixels apart,
+_SMOOTHNESS = 4.0  # with this sigma, in pixels
 
 
 @dataclass(frozen=True)

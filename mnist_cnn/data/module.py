@@ -82,10 +82,10 @@ class MNISTDataModule(pl.LightningDataModule):
                 f"data.val_size={self.val_size} leaves nothing to train on: "
                 f"{self.dataset.name} has {len(train.labels):,} training images"
             )
-        if self.fold and (self.fold + 1) * self.val_size > len(train.labels):
+        folds = len(train.labels) // self.val_size if self.val_size else 1
+        if self.fold >= folds:
             raise InputError(
-                f"data.fold={self.fold} does not exist: {len(train.labels):,} training images have "
-                f"{len(train.labels) // max(self.val_size, 1)} folds of data.val_size={self.val_size}"
+                f"data.fold={self.fold} does not exist: with data.val_size={self.val_size} give 0 to {folds - 1}"
             )
         kept, held = datasets.hold_out(train.labels, self.val_size, self.seed, self.fold)
         self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)

@@ -27,9 +27,6 @@ Images = UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]
 Batch = tuple[Images, Int64[Tensor, " n"]] | list[Tensor]  # the second from torch's own collate function
 
 
-Loss = Callable[[Float[Tensor, "n 10"], Batch], Float[Tensor, ""]]
-
-
 class Prediction(NamedTuple):
     """Digits 0-9, and the probability of each of the ten for every image."""
 
@@ -59,10 +56,6 @@ class StageMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return loss and acc."""
         return {"loss": self.loss / self.images, "acc": self.correct / self.images}
-
-
-def _cross_entropy(logits: Float[Tensor, "n 10"], batch: Batch) -> Float[Tensor, ""]:
-    return F.cross_entropy(logits, batch[1])
 
 
 class DigitClassifier(pl.LightningModule):
@@ -95,7 +88,7 @@ class DigitClassifier(pl.LightningModule):
         return forward_fast(self.net, scale(images).to(self.dtype))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        return self._step(batch, self.train_metrics, self._training_loss)
+        return self._step(batch, self.train_metrics, in_training=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, self.val_metrics)
@@ -106,16 +99,13 @@ class DigitClassifier(pl.LightningModule):
     def predict_step(self, batch: Batch | Images, batch_idx: int) -> Prediction:
         return self.predict(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _training_loss(self, logits: Float[Tensor, "n 10"], batch: Batch) -> Float[Tensor, ""]:
-        images, labels = batch
-        if self.teacher:
-            return self.teacher.loss(images, logits)
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-
-    def _step(self, batch: Batch, metrics: StageMetrics, loss_of: Loss = _cross_entropy) -> Float[Tensor, ""]:
+    def _step(self, batch: Batch, metrics: StageMetrics, in_training: bool = False) -> Float[Tensor, ""]:
         images, labels = batch
         logits = self(images)
-        loss = loss_of(logits, batch)
+        if in_training and self.teacher:
+            loss = self.teacher.loss(images, logits)
+        else:
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if in_training else 0.0)
         metrics.update(loss.detach(), logits.detach(), labels)
         return loss
 

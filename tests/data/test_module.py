@@ -51,8 +51,10 @@ def test_folds_are_disjoint_stratified_and_all_of_the_training_images(sample: da
     assert {tuple(fold.labels.bincount().tolist()) for fold in folds} == {(80,) * 10}
     held_out = torch.cat([fold.images for fold in folds]).flatten(1)
     assert torch.equal(held_out.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
-    with pytest.raises(InputError, match=r"data.fold=5 does not exist: 4,000 training images have 5 folds"):
+    with pytest.raises(InputError, match=r"data.fold=5 does not exist: with data.val_size=800 give 0 to 4"):
         ready(val_size=800, fold=5)
+    with pytest.raises(InputError, match=r"data.fold=1 does not exist: with data.val_size=0 give 0 to 0"):
+        ready(fold=1)
 
 
 def test_training_images_alone_are_augmented(sample: datasets.Dataset) -> None:
