@@ -44,9 +44,11 @@ def main() -> None:
     mistaken = sum(index in LABEL_ERRORS for index in often)
     print(f"misread by more than half of the runs: {len(often)} images, {mistaken} of them label errors")
     print(f"of all {int(wrong.sum())} mistakes, {int(wrong[:, sorted(LABEL_ERRORS)].sum())} are label errors")
-    answers = probabilities.argmax(dim=2).mode(dim=0).values
+    if not often:
+        return
+    answers = probabilities.argmax(dim=2)
     titles = [
-        f"{index}: {test.labels[index]} read as {answers[index]}\n"
+        f"{index}: {test.labels[index]} read as {answers[wrong[:, index], index].mode().values}\n"
         f"{times[index]} of {len(runs)}{', label error' if index in LABEL_ERRORS else ''}"
         for index in often
     ]

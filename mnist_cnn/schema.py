@@ -52,7 +52,7 @@ class Data(_Group):
 
 
 class Augment(_Group):
-    """augment.*: how far training images are distorted, at most."""
+    """augment.*: how far training images are distorted."""
 
     shift: float = Field(ge=0, le=14)  # pixels
     turn: float = Field(ge=0, le=180)  # degrees

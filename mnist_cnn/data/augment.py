@@ -1,9 +1,10 @@
 """Training images turned, scaled, sheared, shifted and bent, anew in every epoch.
 
-What happens to an image is a function of (seed, epoch, its place among the training images) alone: batches of any size
-and runs that were interrupted see the same pictures.
+What happens to an image is a function of the seed, the epoch, the number of training images and its place among them:
+batches of any size and runs that were interrupted see the same pictures.
 """
 
+import hashlib
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,11 +20,12 @@ _SMOOTHNESS = 4.0  # with this sigma, in pixels
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far training images are distorted, at most. Each distortion is drawn uniformly between the two extremes.
+    """How far training images are distorted.
 
-    `shift` in pixels, along both axes; `turn` in degrees; `scale` as a share, each axis by itself: 0.1 makes it 0.9 to
-    1.1 times as long; `shear` as a share of the height by which the top leans; `elastic` in pixels: the root mean
-    square by which points move, after Simard, Steinkraus and Platt (2003).
+    Drawn uniformly between minus and plus: `shift` in pixels, along both axes; `turn` in degrees; `scale` as a share,
+    each axis by itself: 0.1 makes it 0.9 to 1.1 times as long; `shear` as the share of the height by which the top
+    leans. Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard,
+    Steinkraus and Platt 2003).
     """
 
     shift: float = 0.0
@@ -57,7 +59,8 @@ class Augmenter:
 
     def _draw(self, epoch: int) -> None:
         """Draw the numbers of all images for an epoch: 25 MB for 60,000 with elastic distortion."""
-        generator = torch.Generator().manual_seed(2**62 + self.seed * 2**20 + epoch)  # others than the order's
+        digest = hashlib.sha256(f"augment {self.seed} {epoch}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))  # torch takes 32 bits of a seed
         self._affine = torch.rand(self.images, 6, generator=generator) * 2 - 1
         nodes = _NODES if self.augmentation.elastic else 0
         self._elastic = torch.randn(self.images, 2, nodes, nodes, generator=generator)

@@ -85,7 +85,7 @@ class MNISTDataModule(pl.LightningDataModule):
         folds = len(train.labels) // self.val_size if self.val_size else 1
         if self.fold >= folds:
             raise InputError(
-                f"data.fold={self.fold} does not exist: with data.val_size={self.val_size} give 0 to {folds - 1}"
+                f"data.fold={self.fold} does not exist: data.val_size={self.val_size} makes {folds} of the images"
             )
         kept, held = datasets.hold_out(train.labels, self.val_size, self.seed, self.fold)
         self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)

@@ -38,7 +38,7 @@ class EpochOrder(Sampler[int]):
         """Return all indices of this process's share of the epoch, in order."""
         if self.seed is None:
             return torch.arange(self.rank, self.images, self.world)
-        # one seed from two numbers: neighbouring seeds must not share epochs
+        # one seed from two numbers: neighbouring seeds must not share epochs. torch takes 32 bits: seeds 4,096 apart do
         generator = torch.Generator().manual_seed(self.seed * 2**20 + self.epoch)
         order = torch.randperm(self.images, generator=generator)
         return torch.cat([order, order[: len(self) * self.world - self.images]])[self.rank :: self.world]

@@ -1,5 +1,6 @@
-"""A teacher: trained networks whose answers another network learns instead of the labels."""
+"""Knowledge distillation: a network learns the answers of trained networks, its teacher, instead of the labels."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,14 @@ class Teacher:
     @torch.no_grad()
     def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return what the networks answer for images, bytes 0-255 or floats 0-1, softened by the temperature."""
-        logits = [forward_fast(net.to(images.device), scale(images)) for net in self.nets]
+        floats = scale(images)
+        logits = [forward_fast(net.to(images.device), floats) for net in self.nets]
         return (torch.stack(logits) / self.temperature).softmax(dim=2).mean(dim=0)
+
+    def digest(self) -> str:
+        """Hash the weights: 12 hexadecimal digits."""
+        weights = [part.detach().cpu().numpy().tobytes() for net in self.nets for part in net.parameters()]
+        return hashlib.sha256(b"".join(weights)).hexdigest()[:12]
 
     def loss(
         self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], logits: Float[Tensor, "n 10"]

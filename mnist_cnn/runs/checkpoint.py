@@ -83,6 +83,8 @@ def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None
     except (LookupError, TypeError, RuntimeError) as error:  # no settings, or tensors in their place
         raise InputError(f"{path} cannot be resumed: it does not say what it was trained with") from error
     if changed:
-        given = f"{abbreviate(changed[0])}={abbreviate(then.get(changed[0]))}, now it is {now.get(changed[0])}"
+        key = changed[0]
+        before = f"{abbreviate(key)}={abbreviate(then[key])}" if key in then else f"no {key}"
+        given = f"{before}, now it is {now.get(key)}"
         hint = "give the old value, another hydra.run.dir, or resume=never"
         raise InputError(f"{path} cannot be resumed: it was trained with {given}: {hint}")

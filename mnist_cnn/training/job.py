@@ -25,7 +25,7 @@ from mnist_cnn.model.nets import build_net
 from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.model.teacher import Teacher
-from mnist_cnn.runs.checkpoint import check_resumable, load_classifier
+from mnist_cnn.runs.checkpoint import check_resumable, load_classifier, read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.table import find_runs
 from mnist_cnn.schema import Settings
@@ -69,6 +69,7 @@ class Job:
         return result
 
     def _fit(self) -> None:
+        self.classifier.to(self.trainer.strategy.root_device)  # where a callback averages the weights
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
         except MisconfigurationException as error:
@@ -77,8 +78,13 @@ class Job:
             if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
                 raise
             raise InputError(f"{self.resume_from} cannot be resumed: {type(error).__name__}: {error}") from error
-        if not self.saver.started and self.resume_from != self.run.last:
+        if self.saver.started:
+            return
+        if self.resume_from != self.run.last:
             raise InputError(f"{self.resume_from} has no epochs left to train: give more trainer.max_epochs")
+        # all epochs were trained by a process that could not test: Lightning has loaded the weights to train on with,
+        # which are not the averaged ones
+        self.classifier.load_state_dict(read_checkpoint(self.run.last)["state_dict"])
 
     def _result(self, test: Mapping[str, float]) -> dict[str, Any]:
         assert self.data.dataset is not None
@@ -138,7 +144,9 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
         trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == options.pause_after
 
     epochs = EpochLog(run.metrics if cfg.logger.csv else None, options.show_bar)
-    saver = SaveLast(run.last, cfg.checkpoint.every_steps, cfg.decisive())
+    teacher = _teacher(cfg)
+    decisive = cfg.decisive() | ({"teacher.weights": teacher.digest()} if teacher else {})
+    saver = SaveLast(run.last, cfg.checkpoint.every_steps, decisive)
     best = [SaveBest(run.best)] if cfg.data.val_size else []
     ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
     data, steps_per_batch = _data(cfg)
@@ -148,11 +156,10 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
     rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
-    teacher = _teacher(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     classifier = _classifier(cfg, all_steps, teacher)
     if resume_from:
-        check_resumable(resume_from, cfg.decisive(), str(data.state_dict()["dataset"]))
+        check_resumable(resume_from, decisive, str(data.state_dict()["dataset"]))
     return Job(cfg, conf, run, options, classifier, data, trainer, epochs, saver, resume_from)
 
 
@@ -186,7 +193,7 @@ def _teacher(cfg: Settings) -> Teacher | None:
     if cfg.teacher.runs is None:
         return None
     if cfg.label_smoothing:
-        raise InputError("label_smoothing cannot be used beside teacher.runs: labels are not learned then")
+        raise InputError(f"label_smoothing={cfg.label_smoothing} cannot be used with teacher.runs: give 0")
     path = Path(cfg.teacher.runs)
     files = [path]
     if path.is_dir():

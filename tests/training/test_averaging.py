@@ -10,6 +10,10 @@ from torch.nn.utils import parameters_to_vector
 
 from mnist_cnn import load_classifier
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.settings import compose
+from mnist_cnn.training.options import Options
+from mnist_cnn.training.start import train
+from tests.faults.configs import QUICK
 from tests.training.test_job import assembled
 
 
@@ -34,3 +38,11 @@ def test_the_average_of_the_weights_is_what_is_validated_tested_and_kept(tmp_pat
     for stage, held_out in (("val", made.data.val), ("test", made.data.dataset.test)):
         right = kept.predict(held_out.images).digits == held_out.labels
         assert result[f"{stage}/acc"] == pytest.approx(float(right.float().mean()))
+
+
+def test_a_run_that_was_stopped_before_its_test_tests_the_average(tmp_path: Path) -> None:
+    overrides = ("model.channels=[4,8]", "ema_decay=0.99", "data.train_size=640", "optimizer=adam")
+    whole = assembled(tmp_path / "whole", *overrides).fit_and_test()
+    settings = compose(*QUICK, *overrides)
+    assert train(settings, Run(tmp_path / "paused"), Options(pause_after=1)) == {}
+    assert train(settings, Run(tmp_path / "paused"))["test/loss"] == whole["test/loss"]

@@ -141,5 +141,15 @@ def test_a_teacher_that_cannot_teach_is_an_input_error(tmp_path: Path) -> None:
         assembled(tmp_path / "run", f"teacher.runs={tmp_path}")
     with pytest.raises(InputError, match="there is no checkpoint"):
         assembled(tmp_path / "run", f"teacher.runs={tmp_path / 'missing'}")
-    with pytest.raises(InputError, match=r"label_smoothing cannot be used beside teacher.runs"):
+    with pytest.raises(InputError, match=r"label_smoothing=0.1 cannot be used with teacher.runs: give 0"):
         assembled(tmp_path / "run", f"teacher.runs={tmp_path}", "label_smoothing=0.1")
+
+
+def test_a_student_is_not_resumed_with_another_teacher(tmp_path: Path) -> None:
+    tiny = (*QUICK, "model.channels=[2]", "data.train_size=64")
+    train(compose(*tiny), Run(tmp_path / "teacher"))
+    student = compose(*tiny, f"teacher.runs={tmp_path / 'teacher'}", "trainer.max_epochs=2")
+    train(student, Run(tmp_path / "student"), Options(pause_after=1))
+    train(compose(*tiny, "seed=1", "resume=never"), Run(tmp_path / "teacher"))
+    with pytest.raises(InputError, match=r"it was trained with teacher.weights="):
+        train(student, Run(tmp_path / "student"))
