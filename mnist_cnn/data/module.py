@@ -84,9 +84,8 @@ class MNISTDataModule(pl.LightningDataModule):
             )
         folds = len(train.labels) // self.val_size if self.val_size else 1
         if self.fold >= folds:
-            raise InputError(
-                f"data.fold={self.fold} does not exist: data.val_size={self.val_size} makes {folds} of the images"
-            )
+            there_are = f"data.val_size={self.val_size} makes {folds} folds" if self.val_size else "give data.val_size"
+            raise InputError(f"data.fold={self.fold} does not exist (the first is 0): {there_are}")
         kept, held = datasets.hold_out(train.labels, self.val_size, self.seed, self.fold)
         self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)
 
