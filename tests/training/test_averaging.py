@@ -41,7 +41,7 @@ def test_the_average_of_the_weights_is_what_is_validated_tested_and_kept(tmp_pat
 
 
 def test_a_run_that_was_stopped_before_its_test_tests_the_average(tmp_path: Path) -> None:
-    overrides = ("model.channels=[4,8]", "ema_decay=0.99", "data.train_size=640", "optimizer=adam")
+    overrides = ("model.channels=[4,8]", "ema_decay=0.99", "optimizer=adam")
     whole = assembled(tmp_path / "whole", *overrides).fit_and_test()
     settings = compose(*QUICK, *overrides)
     assert train(settings, Run(tmp_path / "paused"), Options(pause_after=1)) == {}
