@@ -149,10 +149,11 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, decisive)
     best = [SaveBest(run.best)] if cfg.data.val_size else []
     ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
-    data, steps_per_batch = _data(cfg)
+    steps_per_batch = _steps_per_batch(cfg)
     average = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=cfg.ema_decay**steps_per_batch)]
     # the saver last: it saves what the others count
     trainer = build_trainer(cfg, run, [ours, *average, epochs, *best, saver])
+    data = _data(cfg, steps_per_batch)
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
     rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
@@ -163,16 +164,19 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     return Job(cfg, conf, run, options, classifier, data, trainer, epochs, saver, resume_from)
 
 
-def _data(cfg: Settings) -> tuple[MNISTDataModule, int]:
-    """Return the data, and how many optimizer steps one of its batches is."""
-    options = cfg.data.model_dump()
+def _steps_per_batch(cfg: Settings) -> int:
+    """Return how many optimizer steps one of Lightning's batches is."""
     small = count_parameters(build_net(**cfg.model.to_dict())) * cfg.data.batch_size < 30e6  # the notebook's: 6.7e6
-    steps = STEPS_PER_SLAB if small else 1
-    options["batch_size"] *= steps
+    return STEPS_PER_SLAB if small else 1
+
+
+def _data(cfg: Settings, steps_per_batch: int) -> MNISTDataModule:
+    options = cfg.data.model_dump()
+    options["batch_size"] *= steps_per_batch
     data = MNISTDataModule(**options, seed=cfg.seed, augmentation=Augmentation(**cfg.augment.to_dict()))
     data.prepare_data()
     data.setup()
-    return data, steps
+    return data
 
 
 def _classifier(cfg: Settings, steps: int, teacher: Teacher | None) -> SlabClassifier:

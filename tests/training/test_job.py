@@ -153,3 +153,9 @@ def test_a_student_is_not_resumed_with_another_teacher(tmp_path: Path) -> None:
     train(compose(*tiny, "seed=1", "resume=never"), Run(tmp_path / "teacher"))
     with pytest.raises(InputError, match=r"it was trained with teacher.weights="):
         train(student, Run(tmp_path / "student"))
+
+
+def test_a_trainer_that_cannot_be_used_costs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_cnn.training.job.MNISTDataModule.prepare_data", lambda _: pytest.fail("it downloads"))
+    with pytest.raises(InputError, match=r"trainer.devices=999 cannot be used"):
+        assembled(tmp_path, "trainer.devices=999")
