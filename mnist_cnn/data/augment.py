@@ -1,4 +1,4 @@
-"""Training images turned, scaled, sheared, shifted and bent, anew in every epoch.
+"""Augmentation: training images rotated, scaled, sheared, shifted and elastically distorted, anew in every epoch.
 
 What happens to an image is a function of the seed, the epoch, the number of training images and its place among them:
 batches of any size and runs that were interrupted see the same pictures.
@@ -39,7 +39,7 @@ class Augmentation:
 
 
 class Augmenter:
-    """Distorts any of `images` training images as the epoch's random numbers say."""
+    """Distorts training images, `images` in number, with random numbers that are drawn for each epoch."""
 
     def __init__(self, augmentation: Augmentation, images: int, seed: int) -> None:
         self.augmentation, self.images, self.seed = augmentation, images, seed
@@ -48,7 +48,7 @@ class Augmenter:
     def __call__(
         self, images: UInt8[Tensor, "n 1 28 28"], indices: list[int], epoch: int
     ) -> Float[Tensor, "n 1 28 28"]:
-        """Return the images with these indices as the epoch shows them, 0 to 1, on their own device."""
+        """Distort the images that have these indices. Returns floats 0-1, on the images' device."""
         if epoch != self._epoch:
             self._draw(epoch)
         affine, elastic = (numbers[indices].to(images.device) for numbers in (self._affine, self._elastic))
@@ -68,7 +68,7 @@ class Augmenter:
 
 
 def _affine_field(strengths: Augmentation, numbers: Float[Tensor, "n 6"]) -> Field:
-    """Return where pixels come from, by six numbers in -1 to 1: turn, width, height, shear, shift right, shift down."""
+    """Return the field for six numbers in -1 to 1: rotation, width, height, shear, shift right, shift down."""
     turn, wide, high, shear, right, down = numbers.unbind(dim=1)
     angle = torch.deg2rad(turn * strengths.turn)
     cos, sin = angle.cos(), angle.sin()
@@ -83,7 +83,7 @@ def _affine_field(strengths: Augmentation, numbers: Float[Tensor, "n 6"]) -> Fie
 
 
 def _elastic_field(noise: Float[Tensor, "n 2 nodes nodes"]) -> Field:
-    """Return a smooth random field whose root mean square is one pixel, by normally distributed noise."""
+    """Return a smooth field. Of standard normal noise its root mean square is one pixel."""
     nodes = (torch.arange(_NODES) + 0.5) * SIDE / _NODES - 0.5
     bells = torch.exp(-((torch.arange(SIDE)[:, None] - nodes) ** 2) / (2 * _SMOOTHNESS**2))
     bells /= bells.norm(dim=1, keepdim=True) * 2**0.25  # no pixel moves more than another, along both axes 1 pixel
