@@ -1,5 +1,6 @@
 """Our commands in processes of their own, forked from a server that has imported torch: each start saves 5 to 10 s."""
 
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -13,6 +14,8 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.sweeps.session", "mnist_cnn.data.pictures"])
+
+_LIMIT = 300  # seconds; then a command prints where its threads are, and ends
 
 
 class Command:
@@ -49,6 +52,7 @@ class Command:
 def _run(arguments: tuple[str, ...], said: list[Path], cwd: Path, env: dict[str, str]) -> None:
     for descriptor, name in enumerate(said, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT), descriptor)
+    faulthandler.dump_traceback_later(_LIMIT, exit=True, file=2)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background would have them ignored
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(cwd)

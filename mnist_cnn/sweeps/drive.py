@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -59,6 +60,8 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
     jobs = [job for job in jobs if job not in wrong]
     if not jobs:
         return wrong, ""
+    # a process that imports torch in its second job seems to leak to joblib, which starts another
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
     try:

@@ -118,11 +118,13 @@ def test_a_complete_sweep_does_not_import_torch(cli: Callable[..., Answer], here
 
 
 def test_two_jobs_at_once_train_what_each_trains_alone(cli: Callable[..., Answer], tmp_path: Path) -> None:
-    answer = sweep(cli, "seed=0,1", "model.padding=valid,foo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    # the process that first refuses foo is replaced after its second job, while the other still trains
+    jobs = ("trainer.max_epochs=20,1", "model.padding=valid,foo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    answer = sweep(cli, *jobs)
     assert answer.status == 1
-    for seed in (0, 1):
-        alone = Run(tmp_path / str(seed))
-        train(compose(*TINY, f"seed={seed}", "threads=1"), alone)
-        at_once = weights(Run(FOLDER / f"model.padding=valid,seed={seed}"))
+    for epochs in (20, 1):
+        alone = Run(tmp_path / str(epochs))
+        train(compose(*TINY, f"trainer.max_epochs={epochs}", "threads=1"), alone)
+        at_once = weights(Run(FOLDER / f"model.padding=valid,trainer.max_epochs={epochs}"))
         assert all(torch.equal(at_once[key], value) for key, value in weights(alone).items())
-        assert Run(FOLDER / f"model.padding=foo,seed={seed}").status() == "failed"
+        assert Run(FOLDER / f"model.padding=foo,trainer.max_epochs={epochs}").status() == "failed"
