@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.sweeps.session", "mnist_cnn.data.pictures"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.sweeps.session", "mnist_cnn.data.pictures"])
 
 _LIMIT = 300  # seconds; then a command prints where its threads are, and ends
 
@@ -25,7 +25,7 @@ class Command:
         self._folder = Path(tempfile.mkdtemp())
         self._said = [self._folder / "out", self._folder / "err"]
         target = (arguments, self._said, cwd or Path.cwd(), dict(os.environ if env is None else env))
-        self._process = _SERVER.Process(target=_run, args=target)
+        self._process = SERVER.Process(target=_run, args=target)
         self._process.start()
 
     def poll(self) -> int | None:

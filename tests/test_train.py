@@ -227,7 +227,8 @@ def test_a_wrong_value_does_not_wait_for_torch() -> None:
 
 
 @pytest.mark.full
-def test_an_epoch_of_mnist_is_938_steps_and_reaches_97_percent(mnist_dir: Path, tmp_path: Path) -> None:
-    result = train(compose(f"data.dir={mnist_dir}", "trainer=cpu", "trainer.max_epochs=1"), Run(tmp_path))
-    assert (result["dataset"], result["steps"], result["test_images"]) == ("mnist", 938, 10_000)
-    assert result["test/acc"] > 0.97  # 0.980 measured
+def test_a_quarter_of_mnist_teaches_92_percent_of_its_test_images(mnist_dir: Path, tmp_path: Path) -> None:
+    quarter = (f"data.dir={mnist_dir}", "data.train_size=15000", "trainer=cpu", "trainer.max_epochs=1")
+    result = train(compose(*quarter), Run(tmp_path))
+    assert (result["dataset"], result["steps"], result["test_images"]) == ("mnist", 235, 10_000)
+    assert result["test/acc"] > 0.92  # 0.937 measured

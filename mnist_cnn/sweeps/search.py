@@ -91,10 +91,12 @@ class Session:
 
     def status(self, trial: Trial) -> str:
         """Return complete, failed, running, interrupted, or paused (after a rung)."""
-        if trial.run.has_failed() or trial.run.is_in_use():
-            return trial.run.status()
+        if trial.run.has_failed():
+            return "failed"
         if trial.epochs >= self.epochs:
-            return "complete"
+            return "complete"  # though another process may not have closed it yet
+        if trial.run.is_in_use():
+            return "running"
         return "paused" if trial.epochs in self.levels else "interrupted"
 
     def winner(self) -> Trial | None:

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import multiprocessing
 import os
 import random
 import struct
@@ -18,6 +17,7 @@ from PIL import Image
 
 from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.errors import InputError
+from tests.commands import SERVER
 from tests.faults import Case
 
 _SEEDS = {  # format: options of PIL's `save`
@@ -118,7 +118,7 @@ def _endless_tiff() -> bytes:
 
 def cases(work: Path, count: int) -> Iterator[Case]:
     """Read bombs and damaged pictures: each gives an image or one line, within 2 s and 1 GiB. A crash ends a worker."""
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=SERVER) as pool:
         damaged = ((f"damaged {kind}", content) for kind, content in mutations(count))
         yield from pool.map(_case, itertools.chain(bombs(), damaged), itertools.repeat(work), chunksize=20)
 

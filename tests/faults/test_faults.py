@@ -27,7 +27,7 @@ def test_a_sweep_that_is_killed_goes_on_and_several_processes_share_one(tmp_path
 
 
 def test_a_run_whose_disk_was_full_at_any_write_resumes_bit_identically(tmp_path: Path) -> None:
-    assert went_well(disks.full_disks(tmp_path, every=5), at_least=2)
+    assert went_well(disks.full_disks(tmp_path, every=8), at_least=2)
 
 
 def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:
