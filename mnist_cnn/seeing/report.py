@@ -17,6 +17,8 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
     """
     check_packages()
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no {path}: give a run directory, a sweep's folder or a .ckpt file")
     if png is not None and png.exists() and not png.is_dir():
         raise InputError(f"--png {png} is a file: give a folder")
     is_sweep = path.is_dir() and not _is_run(path) and bool(find_runs(path))

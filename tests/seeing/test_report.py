@@ -178,7 +178,7 @@ def test_what_cannot_be_shown_is_one_line(run: Path, sweep: Path, tmp_path: Path
         return answer.status, one_line(answer.err)
 
     (tmp_path / "empty").mkdir()
-    assert fails(tmp_path / "missing")[1].startswith(f"error: there is no checkpoint {tmp_path / 'missing'}: give")
+    assert fails(tmp_path / "missing")[1].startswith(f"error: there is no {tmp_path / 'missing'}: give a run")
     assert fails(tmp_path / "empty")[0] == 2
     failed = Path(shutil.copytree(sweep / "failed", tmp_path / "sweep" / "failed")).parent
     assert fails(failed) == (2, f"error: {failed} holds no complete run: there is nothing to compare yet\n")
