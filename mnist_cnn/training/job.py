@@ -117,8 +117,10 @@ class Job:
         images = f"{self.data.state_dict()['dataset']}: {shown}"
         world, where = self.trainer.world_size, self.trainer.strategy.root_device
         processes = f" in {world} processes" if world > 1 else ""
+        teacher = self.classifier.teacher
+        taught = f", teachers: {len(teacher.nets)}" if teacher else ""
         resumed = f", resumed from {self.resume_from}" if self.resume_from else ""
-        return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{resumed}"
+        return f"{layer_table(self.classifier.net)}\n{images}, on {where}{processes}{taught}{resumed}"
 
 
 def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # noqa: B008 - it is frozen
@@ -199,9 +201,10 @@ def _teacher(cfg: Settings) -> Teacher | None:
     if cfg.label_smoothing:
         raise InputError(f"label_smoothing={cfg.label_smoothing} cannot be used with teacher.runs: give 0")
     path = Path(cfg.teacher.runs)
-    files = [path]
     if path.is_dir():
         files = [run.last for run in find_runs(path) if run.status() == "complete"]
+    else:
+        files = [path] if path.exists() else []
     if not files:
-        raise InputError(f"teacher.runs={path} holds no complete run")
+        raise InputError(f"teacher.runs={path} holds no complete run: train the teachers first")
     return Teacher([load_classifier(file).net for file in files], cfg.teacher.temperature)
