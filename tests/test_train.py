@@ -198,7 +198,8 @@ def test_a_run_directory_of_another_configuration_is_left_alone(
 
 
 def test_several_processes_train_what_one_trains_with_their_batches_together(here: Path) -> None:
-    small = ("data.name=sample", "trainer.max_epochs=1", "model.channels=[4,8]", "optimizer=sgd")
+    # few units with ReLU: where one is nearly zero, rounding decides whether its gradient is
+    small = ("data.name=sample", "trainer.max_epochs=1", "model=dense", "model.hidden=8", "optimizer=sgd")
     ddp = (*small, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=32")
     subprocess.run([sys.executable, "-m", "mnist_cnn.train", *ddp], check=True, timeout=120)
     together = Run(here / "outputs" / "latest")
@@ -208,7 +209,7 @@ def test_several_processes_train_what_one_trains_with_their_batches_together(her
         assert together.result()[name] == pytest.approx(alone[name], rel=1e-4, abs=2e-3)
     ours, theirs = (read_checkpoint(run.last)["state_dict"] for run in (together, Run(here / "alone")))
     for key, value in theirs.items():  # gradients are summed in another order
-        torch.testing.assert_close(ours[key], value, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(ours[key], value, atol=1e-6, rtol=1e-5)
 
 
 def test_help_does_not_wait_for_torch() -> None:
