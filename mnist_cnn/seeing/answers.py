@@ -38,7 +38,7 @@ class Answers(NamedTuple):
         return order[(self.digits != self.labels)[order]]
 
     def confusion(self) -> Int64[Tensor, "10 10"]:
-        """Count how often each digit (row) got each answer (column)."""
+        """Count how often each label (row) got each answer (column)."""
         counts = torch.bincount(self.labels * CLASSES + self.digits, minlength=CLASSES**2)
         return counts.reshape(CLASSES, CLASSES)
 

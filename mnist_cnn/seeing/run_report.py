@@ -59,7 +59,7 @@ def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[P
     yield Picture("confusion", "Confusion matrix", caption, plots.plot_confusion(answers))
     if len(answers.wrong):
         caption = "What each shows, what it was read as, and the probability of that answer; the most confident first."
-        yield Picture("mistakes", "Misclassified digits", caption, plots.plot_misclassified(answers))
+        yield Picture("mistakes", "Misclassified images", caption, plots.plot_misclassified(answers))
     caption = "Of a calibrated network the dots lie on the dashes. Below: how many images."
     yield Picture("calibration", "Calibration", caption, plots.plot_calibration(answers))
     if (kernels := first_kernels(net)) is not None:

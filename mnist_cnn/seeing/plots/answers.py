@@ -13,7 +13,7 @@ _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence
 
 @with_style
 def plot_confusion(answers: Answers) -> Figure:
-    """Show how often each digit got each answer. Shaded: the mistakes; the diagonal is right."""
+    """Show how often each label got each answer. Shaded: the mistakes; the diagonal is right."""
     counts = answers.confusion().numpy()
     mistakes = counts * (1 - np.eye(len(counts), dtype=int))
     figure, (axes,) = new_figure(5, 4.6)
@@ -22,7 +22,7 @@ def plot_confusion(answers: Answers) -> Figure:
         right = digit == given
         axes.text(given, digit, f"{count:,}" if count else "·", ha="center", va="center", fontsize=7,
                   color=GREY if right or not count else "black", weight="normal" if right else "bold")  # fmt: skip
-    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="answer", ylabel="digit")
+    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="answer", ylabel="label")
     axes.set_title(f"{mistakes.sum():,} mistakes in {counts.sum():,} test images")
     axes.grid(visible=False)
     return figure
