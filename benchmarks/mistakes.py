@@ -49,7 +49,7 @@ def main() -> None:
     answers = probabilities.argmax(dim=2)
     titles = [
         f"{index}: {test.labels[index]} read as {answers[wrong[:, index], index].mode().values}\n"
-        f"{times[index]} of {len(runs)}{', label error' if index in LABEL_ERRORS else ''}"
+        f"{times[index]}/{len(runs)}{', label error' if index in LABEL_ERRORS else ''}"
         for index in often
     ]
     plot_digits(test.images[often], titles).savefig(options.png)
