@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError
 
 # Of MNIST's test images, those whose label fewer than three of five people confirmed (Northcutt, Athalye and Mueller
 # 2021, "Pervasive label errors in test sets destabilize machine learning benchmarks")
@@ -31,6 +32,8 @@ def main() -> None:
 
     test = datasets.read("mnist", options.data_dir).test
     runs = [run for run in find_runs(options.sweep) if run.status() == "complete"]
+    if not runs:
+        raise InputError(f"{options.sweep} holds no complete run")
     probabilities = torch.stack([load_classifier(run.path).predict(test.images).probabilities for run in runs])
     wrong = probabilities.argmax(dim=2) != test.labels
     accuracies = [1 - each for each in wrong.double().mean(dim=1).tolist()]

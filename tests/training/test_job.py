@@ -129,7 +129,7 @@ def test_a_teacher_is_a_run_a_folder_of_runs_or_a_checkpoint(what: str, tmp_path
     path = {"run": folder / "0", "folder": folder, "file": Run(folder / "0").last}[what]
     untaught, taught = assembled(tmp_path / "a"), assembled(tmp_path / "b", f"teacher.runs={path}")
     assert taught.classifier.teacher is not None
-    assert str(taught).endswith("on cpu, teachers: 2" if what == "folder" else "on cpu, teachers: 1")
+    assert str(taught).endswith(f"on cpu, teachers: {2 if what == 'folder' else 1}")
     for ours, theirs in zip(taught.classifier.parameters(), untaught.classifier.parameters(), strict=True):
         assert torch.equal(ours, theirs)  # to load a teacher draws no random number
 
