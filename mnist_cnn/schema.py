@@ -59,6 +59,7 @@ class Augment(_Group):
     scale: Share
     shear: float = Field(ge=0, le=1)
     elastic: float = Field(ge=0, le=8)  # pixels
+    stroke: float = Field(ge=0, le=4)
 
 
 class Conv(_Group):

@@ -53,6 +53,7 @@ BOUNDS = [  # key, allowed at both ends, refused beyond them, with these choices
     ("augment.scale", (0, 0.9), (-0.1, 1)),
     ("augment.shear", (0, 1), (-0.1, 1.1)),
     ("augment.elastic", (0, 8), (-0.1, 8.1)),
+    ("augment.stroke", (0, 4), (-0.1, 4.1)),
     ("data.fold", (0, 59_999), (-1, 60_000)),
     ("checkpoint.every_steps", (1, 10**9), (0, -1)),
     ("data.val_size", (0, 59_999), (-1, 60_000)),

@@ -1,4 +1,4 @@
-"""Augmentation: training images rotated, scaled, sheared, shifted and elastically distorted, anew in every epoch.
+"""Augmentation: training images moved, bent, and drawn with a thinner or thicker pen, anew in every epoch.
 
 What happens to an image is a function of the seed, the epoch, the number of training images and its place among them:
 batches of any size and runs that were interrupted see the same pictures.
@@ -24,8 +24,9 @@ class Augmentation:
 
     Drawn uniformly between minus and plus: `shift` in pixels, along both axes; `turn` in degrees; `scale` as a share,
     each axis by itself: 0.1 makes it 0.9 to 1.1 times as long; `shear` as the share of the height by which the top
-    leans. Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard,
-    Steinkraus and Platt 2003).
+    leans; `stroke` is u where brightness, 0-1, is raised to the power of 2^u: thinner strokes for u > 0, else thicker.
+    Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard, Steinkraus
+    and Platt 2003).
     """
 
     shift: float = 0.0
@@ -33,6 +34,7 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     elastic: float = 0.0
+    stroke: float = 0.0
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -55,7 +57,10 @@ class Augmenter:
         field = _affine_field(self.augmentation, affine)
         if self.augmentation.elastic:
             field += _elastic_field(self.augmentation.elastic * elastic)
-        return warp(scale(images), field)
+        warped = warp(scale(images), field, "bicubic")
+        if self.augmentation.stroke:
+            warped = warped ** torch.exp2(self.augmentation.stroke * self._stroke[indices].to(images.device))
+        return warped
 
     def _draw(self, epoch: int) -> None:
         """Draw the numbers of all images for an epoch: 25 MB for 60,000 with elastic distortion."""
@@ -64,6 +69,7 @@ class Augmenter:
         self._affine = torch.rand(self.images, 6, generator=generator) * 2 - 1
         nodes = _NODES if self.augmentation.elastic else 0
         self._elastic = torch.randn(self.images, 2, nodes, nodes, generator=generator)
+        self._stroke = torch.rand(self.images, 1, 1, 1, generator=generator) * 2 - 1
         self._epoch = epoch
 
 
