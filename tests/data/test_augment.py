@@ -7,7 +7,7 @@ from torch import Tensor
 from mnist_cnn.data.augment import Augmentation, Augmenter
 from mnist_cnn.data.datasets import Dataset
 
-ALL = Augmentation(shift=2, turn=10, scale=0.1, shear=0.1, elastic=1)
+ALL = Augmentation(shift=2, turn=10, scale=0.1, shear=0.1, elastic=1, stroke=1)
 MOST = 500  # images that measure a distribution
 
 
@@ -82,3 +82,14 @@ def test_elastic_moves_points_by_its_strength() -> None:
     assert moved.square().sum(dim=1).mean().sqrt() == pytest.approx(1.5, rel=0.1)
     steps = moved.diff(dim=-1).square().sum(dim=1).mean().sqrt()
     assert steps < 0.5  # smooth: neighbours move alike
+
+
+def test_strokes_get_thinner_and_thicker_where_they_are_grey() -> None:
+    bands = torch.tensor([0, 51, 255, 255], dtype=torch.uint8).repeat_interleave(7)  # black, 0.2, and white
+    augmented = augment(bands.expand(MOST, 1, 28, 28), Augmentation(stroke=2))
+    assert augmented[..., 3].abs().max() < 1e-5
+    assert augmented[..., 17:25].sub(1).abs().max() < 1e-3
+    exponents = (augmented[:, 0, 14, 10].log() / math.log(0.2)).log2()
+    assert exponents.min() == pytest.approx(-2, abs=0.1)
+    assert exponents.max() == pytest.approx(2, abs=0.1)
+    assert exponents.std() == pytest.approx(2 / math.sqrt(3), rel=0.1)
