@@ -30,6 +30,7 @@ DECISIVE = {
     "augment.scale": 0.0,
     "augment.shear": 0.0,
     "augment.elastic": 0.0,
+    "augment.stroke": 0.0,
     "model.name": "conv",
     "model.padding": "valid",
     "model.pooling": "max",
