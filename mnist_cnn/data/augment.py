@@ -24,9 +24,9 @@ class Augmentation:
 
     Drawn uniformly between minus and plus: `shift` in pixels, along both axes; `turn` in degrees; `scale` as a share,
     each axis by itself: 0.1 makes it 0.9 to 1.1 times as long; `shear` as the share of the height by which the top
-    leans; `stroke` is u where brightness, 0-1, is raised to the power of 2^u: thinner strokes for u > 0, else thicker.
-    Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard, Steinkraus
-    and Platt 2003).
+    leans; `stroke` as the u in 2^u, the power to which brightness, 0-1, is raised: strokes get thinner if u > 0, else
+    thicker. Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard,
+    Steinkraus and Platt 2003).
     """
 
     shift: float = 0.0
