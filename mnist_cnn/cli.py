@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from mnist_cnn import signals
 from mnist_cnn.errors import InputError, RunError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes
 _SPIN_COUNT = "10000"  # about 0.2 ms; figures for this and for malloc: benchmarks/README.md
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_BLOCK, _KEPT = 32 * 2**20, 2**30  # bytes; glibc allows no larger threshold than the first

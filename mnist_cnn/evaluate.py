@@ -1,6 +1,7 @@
-"""Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--json] [--shift 0:8] [--turn 0:60:15]`.
+"""Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--device auto] [--json] [--shift 0:8]`.
 
-For the last checkpoint of a run in float32, on the same device, it gives the numbers of result.json to the last digit.
+For the last checkpoint of a run in float32 it gives the numbers of result.json, and to the last digit on the same
+device: --device cpu for a run that was trained on the CPU.
 --shift, --turn and --elastic then test on distorted images: a list of strengths, or a range START:STOP[:STEP].
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import DEVICES, run_command
 from mnist_cnn.data.strengths import STRENGTHS, parse_strengths
 from mnist_cnn.runs.directory import checkpoint_file
 
@@ -20,13 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     for kind, (unit, most, _) in STRENGTHS.items():
         text = f"also test on images with {kind} of these strengths, in {unit}: 1,2,4 or 0:{most} or 0:{most}:2"
         parser.add_argument(f"--{kind}", metavar="STRENGTHS", help=text)
     options = parser.parse_args(arguments)
     given = {kind: parse_strengths(kind, text) for kind in STRENGTHS if (text := getattr(options, kind)) is not None}
-    values = evaluate(options.run, options.data_dir, given)
+    values = evaluate(options.run, options.data_dir, given, options.device)
     if options.json:
         print(json.dumps(values))
         return
@@ -39,37 +41,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluate(
-    run_or_file: str | Path, data_dir: Path | None = None, distortions: Mapping[str, Sequence[float]] | None = None
+    run_or_file: str | Path,
+    data_dir: Path | None = None,
+    distortions: Mapping[str, Sequence[float]] | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Test a checkpoint on the test images of its data set, and on those distorted: {"shift": [0, 2, 4]}.
 
-    Raises InputError if the checkpoint or the data cannot be used.
+    `device` is auto (a GPU if there is one), cpu, cuda or mps.
+    Raises InputError if the checkpoint, the data or the device cannot be used, RunError if the device fails.
     """
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
     import lightning.pytorch as pl
 
-    from mnist_cnn.model.backend import use_float32
+    from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.model.classifier import to_floats
     from mnist_cnn.runs.trained import load_trained
     from mnist_cnn.seeing.answers import robustness
     from mnist_cnn.training.progress import quiet_lightning
 
     quiet_lightning()
-    use_float32()
+    use_exact_kernels()
+    chosen = choose_device(device)
     trained = load_trained(path, data_dir)
     trainer = pl.Trainer(
+        accelerator=chosen.type,
         devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
-    (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)
-    values = {"dataset": trained.dataset, "test_images": len(trained.test.labels), **to_floats(tested)}
-    for kind, strengths in (distortions or {}).items():
-        (found,) = robustness([trained.classifier], trained.test, kind, strengths)
-        values[kind] = {f"{strength:g}": found.accuracy[i] for i, strength in enumerate(strengths)}
+    with device_errors("try --device cpu"):
+        (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)
+        values = {"dataset": trained.dataset, "test_images": len(trained.test.labels), **to_floats(tested)}
+        trained.classifier.to(chosen)  # the trainer has moved it back
+        for kind, strengths in (distortions or {}).items():
+            (found,) = robustness([trained.classifier], trained.test, kind, strengths)
+            values[kind] = {f"{strength:g}": found.accuracy[i] for i, strength in enumerate(strengths)}
     return values
 
 

@@ -32,10 +32,10 @@ def write_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
     check_packages("the page")
     checkpoint = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
-    from mnist_cnn.model.backend import use_float32
+    from mnist_cnn.model.backend import use_exact_kernels
     from mnist_cnn.seeing.live_page import live_page
 
-    use_float32()
+    use_exact_kernels()
     file = Path(run_or_file) / "page.html" if Path(run_or_file).is_dir() else checkpoint.with_suffix(".page.html")
     live_page(run_or_file, data_dir).write(file)
     return file

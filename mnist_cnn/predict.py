@@ -1,4 +1,4 @@
-"""Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--json]`.
+"""Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--device auto] [--json]`.
 
 A picture is a PNG, JPEG, GIF, WebP or TIFF of one digit: a photo, a scan or a drawing.
 One that cannot be read gets a line on standard error, and the exit status is 2; the others are answered.
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import DEVICES, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import checkpoint_file
 
@@ -31,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.predict", description="Recognise digits in pictures.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file of one digit")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--json", action="store_true", help="print a JSON object per picture")
     options = parser.parse_args(arguments)
     status = 0
-    for answer in predict(options.run, options.images):
+    for answer in predict(options.run, options.images, options.device):
         if answer.error is not None:
             print(f"error: {answer.error}", file=sys.stderr)
             status = 2
@@ -45,16 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
-    """Yield an answer for each picture, in their order.
+def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Iterator[Answer]:
+    """Yield an answer for each picture, in their order, computed on `device`: auto, cpu, cuda or mps.
 
-    Raises InputError if the checkpoint cannot be used.
+    Raises InputError if the checkpoint or the device cannot be used, RunError if the device fails.
     """
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
     import torch
 
     from mnist_cnn.data.pictures import read_picture
+    from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.runs.checkpoint import load_classifier
 
     def read(file: str) -> torch.Tensor | InputError:
@@ -63,12 +65,15 @@ def predict(run_or_file: str, files: Sequence[str]) -> Iterator[Answer]:
         except InputError as error:
             return error
 
-    classifier = load_classifier(path)
+    use_exact_kernels()
+    with device_errors("try --device cpu"):
+        classifier = load_classifier(path, choose_device(device))
     for start in range(0, len(files), _BATCH):
         batch = files[start : start + _BATCH]
         pictures = [read(file) for file in batch]
         images = [picture for picture in pictures if isinstance(picture, torch.Tensor)]
-        rows = iter(classifier.predict(torch.stack(images)).probabilities.tolist() if images else [])
+        with device_errors("try --device cpu"):
+            rows = iter(classifier.predict(torch.stack(images)).probabilities.tolist() if images else [])
         for file, picture in zip(batch, pictures, strict=True):
             yield _answer(file, picture, rows)
 

@@ -8,12 +8,13 @@ import hashlib
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from mnist_cnn.data.images import SIDE, scale
 from mnist_cnn.data.warp import Field, warp
 
+CPU = torch.device("cpu")
 _NODES = 7  # an elastic field is the sum of 7 x 7 Gaussians of random height, 4 pixels apart,
 _SMOOTHNESS = 4.0  # with this sigma, in pixels
 
@@ -41,35 +42,41 @@ class Augmentation:
 
 
 class Augmenter:
-    """Distorts training images, `images` in number, with random numbers that are drawn for each epoch."""
+    """Distorts training images, `images` in number, with random numbers that are drawn for each epoch.
 
-    def __init__(self, augmentation: Augmentation, images: int, seed: int) -> None:
-        self.augmentation, self.images, self.seed = augmentation, images, seed
+    It computes on `device`; the numbers are drawn on the CPU, so that they are the same everywhere.
+    """
+
+    def __init__(self, augmentation: Augmentation, images: int, seed: int, device: torch.device = CPU) -> None:
+        self.augmentation, self.images, self.seed, self.device = augmentation, images, seed, device
+        self._bells = _bells().to(device)
         self._epoch = -1
 
     def __call__(
-        self, images: UInt8[Tensor, "n 1 28 28"], indices: list[int], epoch: int
+        self, images: UInt8[Tensor, "n 1 28 28"], indices: Int64[Tensor, " n"], epoch: int
     ) -> Float[Tensor, "n 1 28 28"]:
         """Distort the images that have these indices. Returns floats 0-1, on the images' device."""
         if epoch != self._epoch:
             self._draw(epoch)
-        affine, elastic = (numbers[indices].to(images.device) for numbers in (self._affine, self._elastic))
-        field = _affine_field(self.augmentation, affine)
-        if self.augmentation.elastic:
-            field += _elastic_field(self.augmentation.elastic * elastic)
-        warped = warp(scale(images), field, "bicubic")
-        if self.augmentation.stroke:
-            warped = warped ** torch.exp2(self.augmentation.stroke * self._stroke[indices].to(images.device))
-        return warped
+        indices, strengths = indices.to(self.device), self.augmentation
+        field = _affine_field(strengths, self._affine[indices])
+        if strengths.elastic:
+            noise = strengths.elastic * self._elastic[indices]
+            field += self._bells @ noise @ self._bells.mT
+        warped = warp(scale(images.to(self.device)), field, "bicubic")
+        if strengths.stroke:
+            warped = warped ** torch.exp2(strengths.stroke * self._stroke[indices])
+        return warped.to(images.device)
 
     def _draw(self, epoch: int) -> None:
         """Draw the numbers of all images for an epoch: 25 MB for 60,000 with elastic distortion."""
         digest = hashlib.sha256(f"augment {self.seed} {epoch}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))  # torch takes 32 bits of a seed
-        self._affine = torch.rand(self.images, 6, generator=generator) * 2 - 1
+        affine = torch.rand(self.images, 6, generator=generator) * 2 - 1
         nodes = _NODES if self.augmentation.elastic else 0
-        self._elastic = torch.randn(self.images, 2, nodes, nodes, generator=generator)
-        self._stroke = torch.rand(self.images, 1, 1, 1, generator=generator) * 2 - 1
+        elastic = torch.randn(self.images, 2, nodes, nodes, generator=generator)
+        stroke = torch.rand(self.images, 1, 1, 1, generator=generator) * 2 - 1
+        self._affine, self._elastic, self._stroke = (numbers.to(self.device) for numbers in (affine, elastic, stroke))
         self._epoch = epoch
 
 
@@ -88,10 +95,8 @@ def _affine_field(strengths: Augmentation, numbers: Float[Tensor, "n 6"]) -> Fie
     return (torch.stack(to_right + to_below, dim=1).view(-1, 3) @ place).view(-1, 2, SIDE, SIDE)
 
 
-def _elastic_field(noise: Float[Tensor, "n 2 nodes nodes"]) -> Field:
-    """Return a smooth field. Of standard normal noise its root mean square is one pixel."""
+def _bells() -> Float[Tensor, "28 nodes"]:
+    """Return what makes noise a smooth field, along each axis. Of standard normal noise its RMS is one pixel."""
     nodes = (torch.arange(_NODES) + 0.5) * SIDE / _NODES - 0.5
     bells = torch.exp(-((torch.arange(SIDE)[:, None] - nodes) ** 2) / (2 * _SMOOTHNESS**2))
-    bells /= bells.norm(dim=1, keepdim=True) * 2**0.25  # no pixel moves more than another, along both axes 1 pixel
-    bells = bells.to(noise.device)
-    return bells @ noise @ bells.mT
+    return bells.div_(bells.norm(dim=1, keepdim=True) * 2**0.25)  # no pixel moves more than another, along both axes 1

@@ -21,7 +21,7 @@ def distort(images: UInt8[Tensor, "n 1 28 28"], kind: str, strength: float) -> U
 
     What leaves the picture is lost; what enters it is black.
     """
-    moved = warp(scale(images), _FIELDS[kind](len(images), strength))
+    moved = warp(scale(images), _FIELDS[kind](len(images), strength).to(images.device))
     return (255 * moved).round().to(torch.uint8)
 
 

@@ -13,7 +13,7 @@ SIDE = 28  # pixels
 
 def scale(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Convert bytes 0-255 to floats 0-1. Floats stay as they are."""
-    return images.float().div_(255.0) if images.dtype == torch.uint8 else images.float()
+    return images / 255.0 if images.dtype == torch.uint8 else images.float()
 
 
 def as_batch(images: ArrayLike | Tensor) -> UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]:

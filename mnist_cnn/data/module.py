@@ -91,7 +91,13 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
-        augmenter = Augmenter(self.augmentation, len(self.train.labels), self.seed) if self.augmentation else None
+        augmenter = None
+        if self.augmentation:
+            device = self._device()
+            if device.type == "mps":
+                log.info("augmentation runs on the CPU: MPS has no bicubic resampling")
+                device = torch.device("cpu")
+            augmenter = Augmenter(self.augmentation, len(self.train.labels), self.seed, device)
         return self._loader(self.train, self.batch_size, self.seed, augmenter)
 
     def val_dataloader(self) -> list[ResumableLoader]:
@@ -141,12 +147,13 @@ class MNISTDataModule(pl.LightningDataModule):
     def _loader(
         self, images: Images, batch_size: int, seed: int | None = None, augmenter: Augmenter | None = None
     ) -> ResumableLoader:
-        rank, world, device = 0, 1, torch.device("cpu")
-        if self.trainer:  # 47 MB stay on the device, batches are sliced there
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-            device = self.trainer.strategy.root_device
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = EpochOrder(len(images.labels), seed, rank, world)
-        return load_batches(images, order, batch_size, device, augmenter)
+        return load_batches(images, order, batch_size, self._device(), augmenter)
+
+    def _device(self) -> torch.device:
+        """Return where the images lie: 47 MB stay on the device, batches are sliced there."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
 
 def _subset(images: Images, indices: Int64[Tensor, " n"]) -> Images:

@@ -75,10 +75,12 @@ class InMemory(Dataset[tuple[Tensor, ...]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
         """Return a batch; torch's fetcher looks for this method."""
-        images = self.images[indices]
+        on_cuda = self.labels.is_cuda  # from pinned memory the copy does not wait for the device
+        chosen = torch.tensor(indices, pin_memory=on_cuda).to(self.labels.device, non_blocking=on_cuda)
+        images = self.images[chosen]
         if self.augmenter:
-            images = self.augmenter(images, indices, self.order.epoch)
-        return images, self.labels[indices]
+            images = self.augmenter(images, chosen, self.order.epoch)
+        return images, self.labels[chosen]
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):

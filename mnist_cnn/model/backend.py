@@ -1,13 +1,25 @@
-"""How torch computes the networks: memory layouts, oneDNN, float32. Speed only; figures: benchmarks/README.md."""
+"""How torch computes the networks: memory layouts, oneDNN, float32, the device. Figures: benchmarks/README.md."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnist_cnn.errors import InputError, RunError
 
-def forward_fast(net: nn.Sequential, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
+# how errors of a driver, of a GPU's libraries and of memory begin; most of them have no type of their own
+_DEVICE_ERRORS = re.compile(
+    r"CUDA |cuDNN|CUDNN_|CUBLAS_|cuBLAS|NCCL|MPS backend|The NVIDIA driver|Found no NVIDIA|No CUDA GPUs|"
+    r"Unexpected error from cuda|GET was unable to find an engine|.*DefaultCPUAllocator: can't allocate"
+)
+
+
+def forward_fast(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
     """Compute `net(images)` in the memory layout that is fastest here.
 
     Training on the CPU runs in oneDNN's own layout, whose max pooling keeps a byte per output instead of an int64
@@ -16,20 +28,65 @@ def forward_fast(net: nn.Sequential, images: Float[Tensor, "batch 1 28 28"]) -> 
     if not (net.training and _onednn_computes(net, images)):
         channels_last = images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
         return cast(Tensor, net(channels_last))
-    *convolutions, flatten, dense = net
     x = images.to_mkldnn()
-    for layer in convolutions:
-        x = layer(x)
-    return cast(Tensor, dense(flatten(x.to_dense())))
+    for layer in cast(nn.Sequential, net):
+        x = layer(x.to_dense() if isinstance(layer, nn.Flatten) else x)
+    return x
 
 
-def _onednn_computes(net: nn.Sequential, images: Tensor) -> bool:
-    """Whether oneDNN has all layers, in float32 on the CPU: it lacks the padding of stride 2."""
+def _onednn_computes(net: nn.Module, images: Tensor) -> bool:
+    """Whether oneDNN has all layers up to the first Flatten, in float32 on the CPU, and nothing looks inside."""
     plain = images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    has_all = isinstance(net[0], nn.Conv2d) and net[0].stride == (1, 1)
-    return plain and has_all and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not plain or torch.is_anomaly_enabled() or not isinstance(net, nn.Sequential):
+        return False
+    layers = list(takewhile(lambda layer: type(layer) is not nn.Flatten, net))
+    known = any(isinstance(layer, nn.Conv2d) for layer in layers) and all(map(_is_in_onednn, layers))
+    return known and len(layers) < len(net) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
-def use_float32() -> None:
-    """Keep convolutions on a GPU from rounding to TF32; +trainer.precision=bf16-mixed asks for other numbers."""
+def _is_in_onednn(layer: nn.Module) -> bool:
+    """Whether oneDNN has this layer; it lacks the padding of stride 2. A subclass may do anything."""
+    if type(layer) is nn.Conv2d:
+        return layer.stride == layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    if type(layer) in (nn.MaxPool2d, nn.AvgPool2d):
+        return repr(layer) == repr(type(layer)(2))
+    return type(layer) is nn.ReLU and not layer.inplace
+
+
+def move(net: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device: on a GPU with its kernels in channels_last, as its images are."""
+    if device.type in ("cpu", "mps"):
+        return net.to(device)
+    return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def use_exact_kernels(deterministic: bool = True) -> None:
+    """Keep cuDNN from rounding to TF32 and, if `deterministic`, from kernels that add in no fixed order."""
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = deterministic
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; for auto a GPU if there is one, otherwise the CPU.
+
+    Raises InputError if this machine does not have it.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, is_there in there.items() if is_there))
+    if not there[name]:
+        raise InputError(f"--device {name} cannot be used: torch finds no such device on this machine")
+    return torch.device(name)
+
+
+@contextmanager
+def device_errors(remedy: str) -> Iterator[None]:
+    """Within this context an error of the device itself, such as a lack of memory, becomes a RunError of one line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+        if not known and not _DEVICE_ERRORS.match(str(error)):
+            raise
+        reason = ". ".join(str(error).partition("\n")[0].split(". ")[:2]) or "out of memory"
+        raise RunError(f"the device failed: {reason.removesuffix('.')}: {remedy}") from error

@@ -48,7 +48,7 @@ class StageMetrics(Metric):
             self.add_state(name, torch.tensor(zero), dist_reduce_fx="sum", persistent=True)
 
     def update(self, loss: Float[Tensor, ""], logits: Float[Tensor, "n 10"], labels: Int64[Tensor, " n"]) -> None:
-        """Count a batch."""
+        """Count a batch; `loss` is its mean."""
         self.loss += loss * len(labels)
         self.correct += (logits.argmax(dim=1) == labels).sum()
         self.images += len(labels)
@@ -88,26 +88,33 @@ class DigitClassifier(pl.LightningModule):
         return forward_fast(self.net, scale(images).to(self.dtype))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        return self._step(batch, self.train_metrics, in_training=True)
+        images, labels = batch
+        loss, logits = self.training_loss(images, labels)
+        self.train_metrics.update(loss.detach(), logits.detach(), labels)
+        return loss
+
+    def training_loss(
+        self, images: Images, labels: Int64[Tensor, " n"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "n 10"]]:
+        """Return what training minimizes, the mean over a batch, and the logits."""
+        logits = self(images)
+        if self.teacher:
+            return self.teacher.loss(images, logits), logits
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.val_metrics)
+        self._evaluate(batch, self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.test_metrics)
+        self._evaluate(batch, self.test_metrics)
 
     def predict_step(self, batch: Batch | Images, batch_idx: int) -> Prediction:
         return self.predict(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _step(self, batch: Batch, metrics: StageMetrics, in_training: bool = False) -> Float[Tensor, ""]:
+    def _evaluate(self, batch: Batch, metrics: StageMetrics) -> None:
         images, labels = batch
         logits = self(images)
-        if in_training and self.teacher:
-            loss = self.teacher.loss(images, logits)
-        else:
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if in_training else 0.0)
-        metrics.update(loss.detach(), logits.detach(), labels)
-        return loss
+        metrics.update(F.cross_entropy(logits, labels), logits, labels)
 
     def on_train_epoch_start(self) -> None:
         self.train_metrics.reset()
@@ -156,4 +163,4 @@ class DigitClassifier(pl.LightningModule):
 
 def to_floats(values: Mapping[str, Tensor | float]) -> dict[str, float]:
     """Return float32 values as the shortest decimals that stand for them: 0.98, not 0.9800000190734863."""
-    return {name: float(str(np.float32(value))) for name, value in values.items()}
+    return {name: float(str(np.float32(float(value)))) for name, value in values.items()}

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnist_cnn.data.images import scale
-from mnist_cnn.model.backend import forward_fast
+from mnist_cnn.model.backend import forward_fast, move
 
 
 class Teacher:
@@ -25,7 +25,7 @@ class Teacher:
     def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return what the networks answer for images, bytes 0-255 or floats 0-1, softened by the temperature."""
         floats = scale(images)
-        logits = [forward_fast(net.to(images.device), floats) for net in self.nets]
+        logits = [forward_fast(move(net, images.device), floats) for net in self.nets]
         return (torch.stack(logits) / self.temperature).softmax(dim=2).mean(dim=0)
 
     def digest(self) -> str:

@@ -53,7 +53,7 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
     if not all(part.isfinite().all() for part in net.parameters()):
         raise InputError(f"{path} cannot be used: some of its weights are NaN or infinite")
     classifier = DigitClassifier(model)
-    classifier.net = net.float()
+    classifier.net = net.float().to(memory_format=torch.contiguous_format)  # a GPU's weights are in channels_last
     return classifier
 
 

@@ -45,10 +45,10 @@ def evidence(net: nn.Sequential, image: UInt8[Tensor, "1 28 28"], digit: int) ->
     x = scale(image)
     near_ink = F.max_pool2d(x, _PATCH, stride=1, padding=_PATCH // 2)[0] > 0  # elsewhere a black patch changes nothing
     places = near_ink.nonzero()
-    patches = torch.zeros(len(places), 1, SIDE, SIDE)
-    patches[range(len(places)), 0, places[:, 0], places[:, 1]] = 1
+    patches = x.new_zeros(len(places), 1, SIDE, SIDE)
+    patches[torch.arange(len(places), device=x.device), 0, places[:, 0], places[:, 1]] = 1
     covered = x * (1 - F.max_pool2d(patches, _PATCH, stride=1, padding=_PATCH // 2))
     logits: Tensor = net(torch.cat([x[None], covered]))[:, digit]
-    fall = torch.zeros(SIDE, SIDE)
+    fall = x.new_zeros(SIDE, SIDE)
     fall[near_ink] = logits[0] - logits[1:]
     return fall

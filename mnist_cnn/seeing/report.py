@@ -24,11 +24,11 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
     is_sweep = path.is_dir() and not _is_run(path) and bool(find_runs(path))
     if not is_sweep:
         checkpoint_file(path)
-    from mnist_cnn.model.backend import use_float32
+    from mnist_cnn.model.backend import use_exact_kernels
     from mnist_cnn.seeing.run_report import report_run
     from mnist_cnn.seeing.sweep_report import report_sweep
 
-    use_float32()
+    use_exact_kernels()
     page = report_sweep(path, data_dir) if is_sweep else report_run(path, data_dir)
     if png is not None:
         page.write_pictures(png)

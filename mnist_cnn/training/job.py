@@ -1,10 +1,8 @@
 """One training: assembled from the settings, fitted, and tested."""
 
 import logging
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging, LambdaCallback
 from omegaconf import OmegaConf
 
-from mnist_cnn import __version__, signals
+from mnist_cnn import signals
 from mnist_cnn.cli import available_cores
 from mnist_cnn.data.augment import Augmentation
 from mnist_cnn.data.module import MNISTDataModule
-from mnist_cnn.errors import InputError
-from mnist_cnn.model.backend import use_float32
+from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.model.backend import device_errors, move, use_exact_kernels
 from mnist_cnn.model.classifier import to_floats
 from mnist_cnn.model.nets import build_net
 from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
@@ -30,6 +28,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.table import find_runs
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import conf_digest
+from mnist_cnn.training.machine import describe_machine
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import SaveBest, SaveLast
@@ -37,6 +36,8 @@ from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
 from mnist_cnn.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
+
+_REMEDY = "try a smaller data.batch_size, or trainer=cpu"
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,22 @@ class Job:
             self._fit()
         if self.options.pause_after is not None:
             return {}
-        (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
+        with device_errors(_REMEDY):
+            (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
         result = self._result(test)
         if self.trainer.is_global_zero:
             self.run.finish(result)
         return result
 
     def _fit(self) -> None:
-        self.classifier.to(self.trainer.strategy.root_device)  # where a callback averages the weights
         try:
-            self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
+            with device_errors(_REMEDY):
+                move(self.classifier, self.trainer.strategy.root_device)  # before a callback averages the weights there
+                self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
         except MisconfigurationException as error:
             raise InputError(f"Lightning cannot train with these settings: {error}") from error
         except Exception as error:
-            if self.resume_from is None or self.saver.started or isinstance(error, InputError | OSError):
+            if self.resume_from is None or self.saver.started or isinstance(error, InputError | RunError | OSError):
                 raise
             raise InputError(f"{self.resume_from} cannot be resumed: {type(error).__name__}: {error}") from error
         if self.saver.started:
@@ -102,10 +105,7 @@ class Job:
             **to_floats(test),
             "test_images": len(self.data.dataset.test.labels),
             "data_dir": str(self.data.dir.resolve()),
-            "device": str(self.trainer.strategy.root_device),
-            "threads": torch.get_num_threads(),
-            "versions": {"python": platform.python_version(), "mnist_cnn": __version__}
-            | {name: version(name) for name in ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")},
+            **describe_machine(self.trainer.strategy.root_device),
         }
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     """
     conf = conf_digest()
     quiet_lightning()
-    use_float32()
+    use_exact_kernels(cfg.trainer.deterministic is not False)
     torch.set_num_threads(cfg.threads or options.cores or available_cores())  # a job before may have
     resume_from = run.checkpoint_to_resume(cfg.resume)
 

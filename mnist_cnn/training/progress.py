@@ -29,6 +29,8 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty")  # as it is when a run is resumed
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # we log once an epoch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
+    warnings.filterwarnings("ignore", message="GPU available but not used")  # as the user chose
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # SLURM is there; nobody asked for it
 
 
 class EpochLog(pl.Callback):

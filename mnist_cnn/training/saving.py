@@ -19,6 +19,8 @@ from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.schema import MOST_THREADS
 
+_GENERATORS = ("cuda", "mps")  # devices that draw random numbers themselves
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written whole or not at all, and read by the one safe reader."""
@@ -74,13 +76,21 @@ class SaveLast(Checkpoint):
     def __init__(self, path: Path, every_steps: int | None = None, config: Mapping[str, Any] | None = None) -> None:
         self.path, self.every_steps, self.config = path, every_steps, dict(config or {})
         self.started = False
-        self._saved_step = 0
+        self._saved_step, self._device = 0, "cpu"
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device.type
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": torch.get_rng_state(), "threads": torch.get_num_threads()}
+        random = {"random": torch.get_rng_state()}
+        if self._device in _GENERATORS:
+            random[f"random_{self._device}"] = torch.get_device_module(self._device).get_rng_state()
+        return {**random, "threads": torch.get_num_threads()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         torch.set_rng_state(state_dict["random"])
+        if f"random_{self._device}" in state_dict:  # the run may come from another device
+            torch.get_device_module(self._device).set_rng_state(state_dict[f"random_{self._device}"])
         torch.set_num_threads(min(int(state_dict["threads"]), MOST_THREADS))  # other bits with another number
 
     def on_save_checkpoint(

@@ -12,7 +12,7 @@ MOST = 500  # images that measure a distribution
 
 
 def augment(images: Tensor, augmentation: Augmentation, seed: int = 0, epoch: int = 0) -> Tensor:
-    return Augmenter(augmentation, len(images), seed)(images, list(range(len(images))), epoch)
+    return Augmenter(augmentation, len(images), seed)(images, torch.arange(len(images)), epoch)
 
 
 def sources(augmentation: Augmentation) -> Tensor:
@@ -34,8 +34,8 @@ def test_images_are_a_function_of_seed_epoch_and_place(sample: Dataset) -> None:
     assert not torch.equal(first, augment(images, ALL, epoch=1))
     assert not torch.equal(first, augment(images, ALL, seed=1))
     again = Augmenter(ALL, 8, seed=0)
-    again(images, list(range(8)), 1)
-    assert torch.equal(again(images[[6, 2]], [6, 2], 0), first[[6, 2]])
+    again(images, torch.arange(8), 1)
+    assert torch.equal(again(images[[6, 2]], torch.tensor([6, 2]), 0), first[[6, 2]])
 
 
 def test_augmented_images_lie_in_0_to_1(sample: Dataset) -> None:
