@@ -5,14 +5,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mnist_cnn import evaluate
+import pytest
+
+from mnist_cnn import evaluate, predict
 from mnist_cnn.runs.directory import Run
 from tests.commands import Command
 from tests.conftest import Answer, Trained, one_line
 
 
 def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trained, tmp_path: Path) -> None:
-    out, _ = Command("-m", "mnist_cnn.evaluate", str(trained.path), "--json", cwd=tmp_path).communicate()
+    out, _ = Command(
+        "-m", "mnist_cnn.evaluate", str(trained.path), "--json", "--device", "cpu", cwd=tmp_path
+    ).communicate()
     answer = json.loads(out)
     assert answer == {key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc")}
 
@@ -56,3 +60,14 @@ def test_a_missing_checkpoint_does_not_wait_for_torch() -> None:
         script = (code + check).format(name, more)
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["False"]
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    trained: Trained, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for main, more in ((evaluate.main, []), (predict.main, ["tests/seven.jpg"])):
+        answer = cli(main, trained.path, *more, "--device", "cuda")
+        assert (answer.status, answer.out) == (2, "")
+        assert one_line(answer.err).startswith("error: --device cuda cannot be used: torch finds no such device")
+        assert cli(main, trained.path, *more, "--device", "cpu").status == 0

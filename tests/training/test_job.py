@@ -1,14 +1,22 @@
+import os
+import re
+import subprocess
+import warnings
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator
 
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training import trainer
 from mnist_cnn.training.job import Job, assemble
+from mnist_cnn.training.machine import commit_of
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 from tests.faults.configs import QUICK
@@ -158,3 +166,61 @@ def test_a_trainer_that_cannot_be_used_costs_no_download(tmp_path: Path, monkeyp
     monkeypatch.setattr("mnist_cnn.training.job.MNISTDataModule.prepare_data", lambda _: pytest.fail("it downloads"))
     with pytest.raises(InputError, match=r"trainer.devices=999 cannot be used"):
         assembled(tmp_path, "trainer.devices=999")
+
+
+OLD_DRIVER = RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update it.")
+
+
+@pytest.mark.parametrize("where", ["move", "SlabClassifier.training_step", "SlabClassifier.test_step"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_device_that_fails_is_one_line_also_where_a_run_is_resumed(
+    where: str, resumed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OLD_DRIVER
+
+    settings = compose(*QUICK, "model.channels=[2]", "data.train_size=64", "trainer.max_epochs=2")
+    if resumed:
+        train(settings, Run(tmp_path), Options(pause_after=1))
+    monkeypatch.setattr(f"mnist_cnn.training.job.{where}", fail)
+    with pytest.raises(RunError, match=r"^the device failed: The NVIDIA driver .*: try a smaller data.batch_size, or"):
+        train(settings, Run(tmp_path))
+
+
+def test_lightning_does_not_warn_of_what_the_user_did_not_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that trainer=cpu leaves alone, and SLURM's srun on a machine where nothing was started by it."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        assert {"GPU", "srun"} <= {word for each in warned for word in re.findall(r"GPU|srun", str(each.message))}
+        warned.clear()
+        assembled(tmp_path / "run")
+    assert [str(each.message) for each in warned] == []
+
+
+def test_the_result_says_where_it_was_computed(tmp_path: Path) -> None:
+    tiny = (*QUICK, "model.channels=[2]", "data.train_size=64")
+    result = train(compose(*tiny), Run(tmp_path))
+    assert result["device"] == "cpu"
+    assert result["device_name"]
+    assert result["versions"].keys() == {
+        "python", "mnist_cnn", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core",
+    }  # fmt: skip
+
+
+def test_the_commit_is_that_of_a_checkout_and_says_if_files_differ(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y.z")
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "--allow-empty", "-m", "x")):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert commit_of(tmp_path) == head[:12]
+    assert commit_of(tmp_path / "package") is None  # installed into somebody's checkout
+    (tmp_path / "file").touch()
+    subprocess.run([*git, "add", "-A"], check=True)
+    assert commit_of(tmp_path) == f"{head[:12]}-dirty"

@@ -103,3 +103,9 @@ class NoisyDescent(torch.optim.SGD):
 def test_an_optimizer_that_draws_at_random_resumes_bit_identically(resumes_bit_identically: Compare) -> None:
     target = f"optimizer._target_={__name__}.NoisyDescent"
     resumes_bit_identically(40, 48, "optimizer=sgd", target, "checkpoint.every_steps=11")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: its random numbers are its own")
+def test_an_optimizer_that_draws_on_a_gpu_resumes_bit_identically(resumes_bit_identically: Compare) -> None:
+    target = f"optimizer._target_={__name__}.NoisyDescent"
+    resumes_bit_identically(40, 48, "trainer=gpu", "optimizer=sgd", target, "checkpoint.every_steps=11")
