@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mnist_cnn.training.start import train
 
 log = logging.getLogger(__name__)
 
-_DEVICES = Path("/dev")
+_MOST_PER_GPU = 64
 _reserved: list[FileLock] = []  # held until this process ends
 
 
@@ -33,10 +34,10 @@ def run_job(cfg: DictConfig) -> str:
     run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), list(hydra.overrides.task)
 
     def train_job() -> None:
-        if str(hydra.launcher["_target_"]).endswith(".JoblibLauncher"):
-            reserve_gpu()
         settings = load(cfg)
         check_single_process(settings)
+        if settings.trainer.accelerator != "cpu" and str(hydra.launcher["_target_"]).endswith(".JoblibLauncher"):
+            reserve_gpu()
         train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
 
     return attempt(train_job, run, overrides) or ""
@@ -83,15 +84,20 @@ def cores_per_job(launcher: Any) -> int:
 
 
 def reserve_gpu() -> None:
-    """Give this process a GPU of its own until it ends, on a machine with several. Call it before torch is imported."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = [device.name.removeprefix("nvidia") for device in sorted(_DEVICES.glob("nvidia[0-9]"))]
-    gpus = there if given is None else given.split(",")
-    if _reserved or len(gpus) < 2:
+    """Give this process one GPU of several until it ends: one that as few others of these processes use as can be.
+
+    Call it before CUDA is used, which reads CUDA_VISIBLE_DEVICES only then.
+    """
+    from torch import cuda  # to count the GPUs does not start CUDA
+
+    given, count = os.environ.get("CUDA_VISIBLE_DEVICES"), cuda.device_count()
+    gpus = given.split(",")[:count] if given else [str(number) for number in range(count)]
+    if _reserved or count < 2:
         return
-    for gpu in gpus:
-        lock = FileLock(Path(tempfile.gettempdir()) / f"mnist_cnn-gpu-{gpu}.lock")
-        with suppress(Timeout, OSError):  # it is another user's
+    for turn, gpu in product(range(_MOST_PER_GPU), gpus):  # nobody is second on a GPU while another has nobody
+        name = f"mnist_cnn-gpu-{gpu.replace('/', '-')}-{turn}.lock"
+        lock = FileLock(Path(tempfile.gettempdir()) / name)
+        with suppress(Timeout, OSError):  # it is another process's, or another user's
             lock.acquire(timeout=0)
             _reserved.append(lock)
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu

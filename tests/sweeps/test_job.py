@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mnist_cnn.sweeps import job
@@ -30,15 +31,10 @@ def test_jobs_at_once_share_the_cores(launcher: dict[str, object], cores: int, m
     assert job.cores_per_job(OmegaConf.create(launcher)) == cores
 
 
-@pytest.fixture
-def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(job, "_DEVICES", tmp_path)
+@pytest.fixture(autouse=True)
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(job, "_reserved", [])
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name in ("nvidia0", "nvidia1", "nvidiactl"):
-        (tmp_path / name).touch()
-    return tmp_path
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
 
 def reserve_as_another_process(monkeypatch: pytest.MonkeyPatch, visible: str | None = None) -> str | None:
@@ -51,16 +47,22 @@ def reserve_as_another_process(monkeypatch: pytest.MonkeyPatch, visible: str | N
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def test_each_process_takes_a_gpu_of_its_own_and_keeps_it(gpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_gpus_evenly_and_each_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    for expected in ("0", "1", None):  # more processes than GPUs: they share
+    for expected in ("0", "1", "0", "1", "0"):
         assert reserve_as_another_process(monkeypatch) == expected
         job.reserve_gpu()
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected
         held.append(job._reserved)
 
 
-def test_only_the_gpus_that_are_visible_are_taken(gpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reserve_as_another_process(monkeypatch, "5,7") == "5"
+@pytest.mark.parametrize("visible", ["5,7", "GPU-8f3a,GPU-91bc", "MIG-GPU-8f3a/1/0,MIG-GPU-8f3a/2/0"])
+def test_only_gpus_that_are_visible_are_taken(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reserve_as_another_process(monkeypatch, visible) == visible.partition(",")[0]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_there_is_nothing_to_reserve_with_one_gpu_or_none(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert reserve_as_another_process(monkeypatch) is None
     assert reserve_as_another_process(monkeypatch, "3") == "3"
-    assert not (gpus / "mnist_cnn-gpu-3.lock").exists()
