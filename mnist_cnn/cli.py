@@ -7,6 +7,8 @@ Ctrl-C.
 import ctypes
 import logging
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,6 +48,12 @@ def fail(error: object, status: int = 2) -> NoReturn:
     """End the process with one line on standard error."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(status)
+
+
+def command_line(module: str, *arguments: str) -> str:
+    """Return the command that runs a module, quoted for the shell of this system."""
+    words = ["python", "-m", module, *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def prepare_machine() -> None:

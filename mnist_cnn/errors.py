@@ -13,6 +13,11 @@ class InputError(ValueError):
         super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
 
 
+def missing_package(what: str, extra: str) -> InputError:
+    """Return the error for an optional package that is not installed, with the command that installs it."""
+    return InputError(f'{what}: pip install "mnist_cnn[{extra}]"')  # these quotes hold in every system's shell
+
+
 class RunError(RuntimeError):
     """A run failed on its way. The message is one line."""
 

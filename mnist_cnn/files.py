@@ -1,4 +1,4 @@
-"""Write files whole or not at all, also when the machine stops in between."""
+"""Write files whole or not at all, also when the machine stops in between; name them as a person would."""
 
 import os
 from contextlib import suppress
@@ -31,3 +31,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def relative(path: Path, folder: str = os.curdir) -> str:
+    """Return a path relative to a folder; in full where it lies on another drive of Windows."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(path)

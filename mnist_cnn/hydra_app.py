@@ -2,16 +2,17 @@
 
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from mnist_cnn.cli import fail
+from mnist_cnn.cli import command_line, fail
 from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.settings import explain_hydra
 from mnist_cnn.signals import Stopped
@@ -59,5 +60,5 @@ def reported(run: Run) -> Iterator[None]:
 
 def _resume_command(run: Run) -> str:
     """Return this command line with what makes it resume in the same directory; of two equal keys the last counts."""
-    where = os.path.relpath(run.path, HydraConfig.get().runtime.cwd)
-    return shlex.join(["python", "-m", "mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={where}", "resume=auto"])
+    where = Path(relative(run.path, HydraConfig.get().runtime.cwd)).as_posix()
+    return command_line("mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={where}", "resume=auto")

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cnn.cli import run_command
-from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.files import relative
+from mnist_cnn.runs.directory import checkpoint_file, follow
 from mnist_cnn.seeing.report import check_packages
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     options = parser.parse_args(arguments)
     file = write_page(options.run, options.data_dir)
-    print(f"{os.path.relpath(file)}  {file.stat().st_size / 1000:.0f} KB: open it in a browser")
+    print(f"{relative(file)}  {file.stat().st_size / 1000:.0f} KB: open it in a browser")
 
 
 def write_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Path:
@@ -36,8 +37,9 @@ def write_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
     from mnist_cnn.seeing.live_page import live_page
 
     use_exact_kernels()
-    file = Path(run_or_file) / "page.html" if Path(run_or_file).is_dir() else checkpoint.with_suffix(".page.html")
-    live_page(run_or_file, data_dir).write(file)
+    path = follow(Path(run_or_file))
+    file = path / "page.html" if path.is_dir() else checkpoint.with_suffix(".page.html")
+    live_page(path, data_dir).write(file)
     return file
 
 

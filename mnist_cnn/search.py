@@ -5,15 +5,14 @@ also after kill -9. Several processes may share a search. Trials are ranked by v
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cnn.cli import run_command
-from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.cli import command_line, run_command
+from mnist_cnn.errors import InputError, RunError, missing_package
 from mnist_cnn.runs.table import align
 from mnist_cnn.schema import Range
 from mnist_cnn.settings import compose, load_search
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"trial {trial.number}: {said}  {' '.join(trial.overrides)}", file=sys.stderr, flush=True)
     except Stopped:
         print(_table(session))
-        print(f"stopped; to resume: {shlex.join(['python', '-m', 'mnist_cnn.search', *given])}", file=sys.stderr)
+        print(f"stopped; to resume: {command_line('mnist_cnn.search', *given)}", file=sys.stderr)
         raise
     print(_table(session))
     _finish(session)
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _open(given: Sequence[str]) -> "Session":
     """Check everything before anything is written."""
     if find_spec("optuna") is None:
-        raise InputError("a search needs Optuna: pip install 'mnist_cnn[sweep]'")
+        raise missing_package("a search needs Optuna", "sweep")
     pairs = [each.partition("=") for each in given]
     own = {key: value for key, _, value in pairs if key in _OWN}
     others = [each for each in given if each.partition("=")[0] not in _OWN]
@@ -104,7 +103,7 @@ def _finish(session: "Session") -> None:
         f"importance for val/acc after epoch {session.levels[0]}: {session.proposals().importances(session.trials())}"
     )
     print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
-    print(shlex.join(["python", "-m", "mnist_cnn.train", *session.command(winner)]))
+    print(command_line("mnist_cnn.train", *session.command(winner)))
 
 
 if __name__ == "__main__":

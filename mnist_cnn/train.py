@@ -6,7 +6,6 @@ Everything is set in conf/. torch is imported late, so that --help and wrong val
 """
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_cnn.cli import run_command
+from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.seeing.report import check_packages, report_or_hint
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
             check_packages()
         result = train(settings, run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
         if is_first_process():
-            log.info("%s  %s", summarise(result), os.path.relpath(run.path))
+            log.info("%s  %s", summarise(result), relative(run.path))
             log.info("%s", report_or_hint(run.path, settings.report))
     return result
 

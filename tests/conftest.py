@@ -29,6 +29,8 @@ os.environ["KERAS_BACKEND"] = "torch"
 # Keras logs by absl, which took pytest's capture for its stream, and would close it when Hydra sets up logging
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, forks, links or device files, as POSIX has them")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import pytest
 
 from mnist_cnn import signals
-from mnist_cnn.cli import fail, prepare_machine, run_command
+from mnist_cnn.cli import command_line, fail, prepare_machine, run_command
 from mnist_cnn.errors import InputError, RunError
-from tests.conftest import Answer
+from tests.conftest import Answer, posix
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
@@ -57,6 +57,7 @@ def printing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[TextIO], Cal
         stream.close()  # raises if the line that could not be printed is still in the buffer
 
 
+@posix
 def test_a_full_disk_behind_the_output_is_an_error(printing: Callable[..., Any], cli: Callable[..., Answer]) -> None:
     answer = cli(printing(os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")))
     assert (answer.status, answer.err) == (1, "error: [Errno 28] No space left on device\n")
@@ -69,6 +70,7 @@ def test_a_reader_that_has_gone_is_no_error_to_report(printing: Callable[..., An
     assert (answer.status, answer.err) == (1, "")
 
 
+@posix
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_an_exit_status(
     number: signal.Signals, status: int, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
@@ -81,6 +83,7 @@ def test_a_signal_is_an_exit_status(
         signal.signal(number, before)
 
 
+@posix
 def test_a_log_that_cannot_be_written_prints_no_traceback(
     cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +133,10 @@ def test_another_c_library_is_left_alone(error: type[Exception], monkeypatch: py
 def test_a_command_prepares_the_machine_first(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == "10000\n"
+
+
+def test_a_command_is_quoted_for_the_systems_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command_line("mnist_cnn.train", "a=b c") == "python -m mnist_cnn.train 'a=b c'"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        assert command_line("mnist_cnn.train", "a=b c") == 'python -m mnist_cnn.train "a=b c"'

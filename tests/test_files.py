@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import relative, write_atomically
 
 
 def full(_: int) -> None:
@@ -79,3 +79,12 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path: Path, monkeypatch: 
     assert [file.name for file in tmp_path.iterdir()] == [".last.ckpt.tmp"]
     write_atomically(tmp_path / "last.ckpt", b"whole")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("last.ckpt", b"whole")]
+
+
+def test_a_path_is_relative_but_on_another_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_drive(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    assert relative(tmp_path / "run", str(tmp_path)) == "run"
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert relative(tmp_path / "run") == str(tmp_path / "run")

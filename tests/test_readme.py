@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Command
+from tests.conftest import posix
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,6 +36,7 @@ def commands(kind: str, code: str) -> Iterator[list[str]]:
         yield arguments
 
 
+@posix
 @pytest.mark.long
 def test_every_block_runs(tmp_path: Path) -> None:
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody listens there

@@ -188,7 +188,7 @@ def test_a_store_that_is_damaged_or_of_another_search_is_one_line(cli: Callable[
 
 def test_optuna_missing_is_named_with_its_command(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "find_spec", lambda name: None)
-    assert "pip install 'mnist_cnn[sweep]'" in one_line(run(cli, "n_trials=1").err)
+    assert 'pip install "mnist_cnn[sweep]"' in one_line(run(cli, "n_trials=1").err)
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "search").glob("*.yaml")), ids=lambda file: file.stem)

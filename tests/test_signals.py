@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mnist_cnn import signals
+from tests.conftest import posix
+
+pytestmark = posix
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,12 @@
 """The model card: what a file of weights is, its figures with their n, its limits, how to load and reproduce it."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from mnist_cnn.cli import command_line
 from mnist_cnn.exporting.torch_code import torch_code
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import dataset_of
@@ -119,4 +119,4 @@ def _reproduce(run: Run, dataset: str | None) -> str:
     overrides = [each for each in run.overrides() if is_decisive(each.partition("=")[0].lstrip("+~"))]
     if dataset == "mnist-sample" and "data.name=sample" not in overrides:  # MNIST could not be reached
         overrides.append("data.name=sample")
-    return f"```sh\n{shlex.join(['python', '-m', 'mnist_cnn.train', *overrides])}\n```"
+    return f"```sh\n{command_line('mnist_cnn.train', *overrides)}\n```"

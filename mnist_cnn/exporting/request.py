@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, missing_package
 
 PACKAGES: Final = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".safetensors": ("safetensors",)}
 CARD: Final = "MODEL_CARD.md"
@@ -24,7 +24,7 @@ def check_request(out: Path, uint8: bool) -> None:
         raise InputError(f"--uint8 cannot be used for {out}: .safetensors holds weights only; use .onnx or .pt2")
     for package in PACKAGES[out.suffix]:
         if find_spec(package) is None:
-            raise InputError(f"{out.suffix} files need {package}: pip install 'mnist_cnn[export]'")
+            raise missing_package(f"{out.suffix} files need {package}", "export")
     for file in files_of(out):
         _check_writable(file)
     card = out.with_name(CARD)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mnist_cnn.cli import run_command
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, missing_package
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def _check(source: Path, out: Path, endings: tuple[str, ...], force: bool) -> No
     if out.exists() and not force:
         raise InputError(f"{out} already exists: use --force to overwrite it")
     if find_spec("h5py") is None:
-        raise InputError("Keras files need h5py: pip install 'mnist_cnn[keras]'")
+        raise missing_package("Keras files need h5py", "keras")
 
 
 if __name__ == "__main__":

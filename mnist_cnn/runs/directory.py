@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from omegaconf import ListConfig, OmegaConf
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import relative, write_atomically
 
 _LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
 
@@ -162,19 +162,28 @@ class Run:
         """Remove the directory if there is nothing in it but a lock and a log, and parents that are then empty."""
         unused = {".lock", "train.log"}
         if self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= unused:
-            for name in unused:
-                (self.path / name).unlink(missing_ok=True)
-            with suppress(OSError):  # the current folder, or one that is not empty
-                os.removedirs(os.path.relpath(self.path))
+            with suppress(OSError):  # Windows keeps a log that is open; the current folder, or one that is not empty
+                for name in unused:
+                    (self.path / name).unlink(missing_ok=True)
+                os.removedirs(relative(self.path))
 
     def link_latest(self, outputs: Path = Path("outputs")) -> None:
         """Point outputs/latest to this run, if it lies under outputs."""
         outputs, path = outputs.resolve(), self.path.resolve()
         if not path.is_relative_to(outputs):
             return
-        with suppress(OSError):  # no symbolic links here, or a folder of that name: then there is no outputs/latest
-            (outputs / "latest").unlink(missing_ok=True)
-            (outputs / "latest").symlink_to(path.relative_to(outputs), target_is_directory=True)
+        latest, target = outputs / "latest", path.relative_to(outputs)
+        with suppress(OSError):  # there is a folder of that name
+            latest.unlink(missing_ok=True)
+            try:
+                latest.symlink_to(target, target_is_directory=True)
+            except OSError:  # Windows allows symbolic links to few: a file names the run, and `follow` reads it
+                latest.write_text(target.as_posix(), "utf-8")
+
+
+def follow(path: Path) -> Path:
+    """Return the run directory that a file outputs/latest names, where it is no symbolic link; else the path itself."""
+    return path.parent / path.read_text("utf-8") if path.name == "latest" and path.is_file() else path
 
 
 def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
@@ -182,7 +191,7 @@ def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
 
     Raises InputError if there is none.
     """
-    path = Path(run_or_file)
+    path = follow(Path(run_or_file))
     path = Run(path).last if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}: give a .ckpt file, or a run directory after its first epoch")

@@ -1,12 +1,12 @@
 """Write report.html about a run or a sweep. torch and matplotlib are imported late: wrong names answer at once."""
 
-import os
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
-from mnist_cnn.errors import InputError
-from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.cli import command_line
+from mnist_cnn.errors import InputError, missing_package
+from mnist_cnn.files import relative
+from mnist_cnn.runs.directory import checkpoint_file, follow
 from mnist_cnn.runs.table import find_runs
 
 
@@ -16,7 +16,7 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
     Returns where. Raises InputError for what cannot be shown, RunError if nothing can be written.
     """
     check_packages()
-    path = Path(path)
+    path = follow(Path(path))
     if not path.exists():
         raise InputError(f"there is no {path}: give a run directory, a sweep's folder or a .ckpt file")
     if png is not None and png.exists() and not png.is_dir():
@@ -35,20 +35,19 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
         return f"{len(page.pictures)} pictures in {png}"
     destination = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     page.write(destination)
-    return os.path.relpath(destination)
+    return relative(destination)
 
 
 def report_or_hint(folder: Path, now: bool) -> str:
     """Return one line: where the report is that was written now, or the command that writes it."""
-    name = os.path.relpath(folder)
-    return f"report: {write_report(name) if now else shlex.join(['python', '-m', 'mnist_cnn.report', name])}"
+    return f"report: {write_report(folder) if now else command_line('mnist_cnn.report', relative(folder))}"
 
 
 def check_packages(what: str = "a report") -> None:
     """Raise InputError if a package that pages need is not installed."""
     for package in ("matplotlib", "jinja2"):
         if find_spec(package) is None:
-            raise InputError(f"{what} needs {package}: pip install 'mnist_cnn[report]'")
+            raise missing_package(f"{what} needs {package}", "report")
 
 
 def _is_run(folder: Path) -> bool:

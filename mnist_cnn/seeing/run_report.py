@@ -1,10 +1,10 @@
 """The page of one run: what was trained, how well it does, and what it looks at."""
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from mnist_cnn.cli import command_line
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.nets import CLASSES
 from mnist_cnn.model.summary import count_parameters, layer_rows
@@ -32,7 +32,7 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
         "status": run.status() if run else "",
         "right": int((answers.digits == answers.labels).sum()),
         "images": len(answers.labels),
-        "command": shlex.join(["python", "-m", "mnist_cnn.train", *run.overrides()]) if run else "",
+        "command": command_line("mnist_cnn.train", *run.overrides()) if run else "",
         "result": run.result() if run else {},
         "layers": layer_rows(net),
         "parameters": count_parameters(net),
@@ -44,7 +44,7 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
 
 def _config(run: Run) -> str:
     file = run.path / ".hydra" / "config.yaml"
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return file.read_text("utf-8", errors="replace") if file.is_file() else ""
 
 
 def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[Picture]:

@@ -1,11 +1,11 @@
 """The page of a sweep: its table, a plot for each swept key, the curves and the robustness of all configurations."""
 
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+from mnist_cnn.cli import command_line
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
@@ -95,7 +95,7 @@ def _command(jobs: Sequence[Sequence[str]]) -> str:
         return ""
     shared_first = sorted(values.items(), key=lambda item: len(item[1]) > 1)
     overrides = [f"{key}={','.join(map(str, each))}" for key, each in shared_first]
-    return shlex.join(["python", "-m", "mnist_cnn.train", "-m", *overrides])
+    return command_line("mnist_cnn.train", "-m", *overrides)
 
 
 def _label(row: Row) -> str:

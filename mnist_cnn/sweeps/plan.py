@@ -15,12 +15,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import is_decisive
 from mnist_cnn.settings import CONF, conf_digest, hydra_explained
 
-_LONGEST_NAME = 100  # characters; a file system allows 255
+_LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
 _LAUNCHERS = {  # the plugin of each, and the extra that installs it
     "joblib": ("hydra_joblib_launcher", "sweep"),
@@ -132,9 +132,10 @@ def _values(override: Override) -> list[str]:
 
 
 def folder_name(overrides: Iterable[str]) -> str:
-    """Join overrides to the name of a folder; a digest stands for what no name can hold."""
+    """Join overrides to the name of a folder, also on Windows; a digest stands for what no name can hold."""
     text = ",".join(overrides)
-    name = re.sub(r"[^\w.,=+~@()\[\]{}:-]", "_", text)[:_LONGEST_NAME]
+    allowed = re.sub(r"[^\w.,=+~@()\[\]{}-]", "_", text).encode()
+    name = allowed[:_LONGEST_NAME].decode(errors="ignore").rstrip(".")
     return name if name == text else f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -148,4 +149,4 @@ def _check_launcher(overrides: Iterable[Override]) -> None:
     for override in overrides:
         package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))
         if override.key_or_group == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
-            raise InputError(f"{override.input_line} needs a package: pip install 'mnist_cnn[{extra}]'")
+            raise missing_package(f"{override.input_line} needs a package", extra)

@@ -1,11 +1,11 @@
 """A sweep from its command line to its table."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 
 from filelock import FileLock
 
+from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.table import compare
@@ -38,7 +38,7 @@ def sweep(arguments: Sequence[str]) -> int:
             wrong = drive(planned)
     except Stopped:
         _print_table(planned)
-        command = shlex.join(["python", "-m", "mnist_cnn.train", "-m", *arguments, *_resume(arguments)])
+        command = command_line("mnist_cnn.train", "-m", *arguments, *_resume(arguments))
         print(f"stopped; to resume: {command}", file=sys.stderr)
         raise
     _print_table(planned)

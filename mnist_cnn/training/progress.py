@@ -111,7 +111,10 @@ class EpochLog(pl.Callback):
             table = csv.DictWriter(text, fieldnames=list(self.rows[0]))
             table.writeheader()
             table.writerows(self.rows)
-            write_atomically(self.file, text.getvalue().encode())
+            try:
+                write_atomically(self.file, text.getvalue().encode())
+            except PermissionError as error:  # Windows: a spreadsheet holds it. The next epoch writes all rows
+                log.warning("warning: %s cannot be written: %s", self.file, error.strerror)
 
 
 def _format(values: dict[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """Lightning's Trainer and logger, built from the settings."""
 
 import os
+import re
 from typing import Any
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 
-from mnist_cnn.errors import InputError
+from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.training.saving import AtomicCheckpointIO
@@ -34,7 +35,8 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
             enable_model_summary=False,
         )
     except Exception as error:
-        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {error}") from error
+        reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a list of all GPUs that were asked for
+        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {reason}") from error
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
@@ -52,5 +54,5 @@ def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     except Exception as error:
         extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
         reason = error.__cause__ or error
-        raise InputError(f"logger={extra} cannot be used: {reason}: pip install 'mnist_cnn[{extra}]'") from error
+        raise missing_package(f"logger={extra} cannot be used: {reason}", extra) from error
     return logger

@@ -146,7 +146,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, package, None)
     answer = cli(export.main, "run", tmp_path / out)
     suffix = Path(out).suffix
-    expected = f"error: {suffix} files need {package}: pip install 'mnist_cnn[export]'\n"
+    expected = f'error: {suffix} files need {package}: pip install "mnist_cnn[export]"\n'
     assert (answer.status, answer.err) == (2, expected)
 
 

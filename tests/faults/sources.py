@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,7 +20,8 @@ from mnist_cnn.errors import InputError
 from tests.faults import Case
 from tests.faults.site import BAD_URLS, BAD_WAYS, FILES, Site, flip_bit, small_mnist
 
-FORK = multiprocessing.get_context("fork")  # these processes inherit the patch of `small_mnist`
+# these processes inherit the patch of `small_mnist`
+FORK: Any = multiprocessing.get_context("fork" if os.name == "posix" else None)
 TEMPORARY = ".train-images-idx3-ubyte.gz.tmp"
 
 DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {  # of the file that holds the training images

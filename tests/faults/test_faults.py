@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import posix
 from tests.faults import Case, __main__, checkpoints, disks, pictures, runs, sweeps
+
+pytestmark = posix
 
 
 def went_well(cases: Iterable[Case], at_least: int) -> bool:

@@ -66,7 +66,7 @@ def test_without_h5py_the_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "h5py", None)
     answer = cli(command.main, direction, digits, tmp_path / out)
     assert answer.status == 2
-    assert one_line(answer.err) == "error: Keras files need h5py: pip install 'mnist_cnn[keras]'\n"
+    assert one_line(answer.err) == 'error: Keras files need h5py: pip install "mnist_cnn[keras]"\n'
 
 
 def test_help_and_a_missing_file_do_not_import_torch() -> None:

@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, run_of
+from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, follow, run_of
 
 
 def files(folder: Path) -> set[str]:
@@ -158,3 +159,32 @@ def test_a_folder_named_latest_stays(tmp_path: Path) -> None:
     started(tmp_path / "day" / "a").link_latest(tmp_path)
     assert files(tmp_path) == {"latest/mine"}
     assert {entry.name for entry in tmp_path.iterdir()} == {"day", "latest"}
+
+
+def test_without_symbolic_links_latest_is_a_file_that_names_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", forbidden)
+    for name in ("a", "b"):
+        run = Run(tmp_path / "day" / name)
+        write_atomically(run.last, b"")
+        run.link_latest(tmp_path)
+    assert follow(tmp_path / "latest") == run.path
+    assert checkpoint_file(tmp_path / "latest") == run.last
+    assert Run(tmp_path / "new").checkpoint_to_resume(str(tmp_path / "latest")) == run.last
+    assert follow(tmp_path / "day") == tmp_path / "day"
+
+
+def test_a_log_that_is_open_stays_where_the_system_does_not_remove_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_use(*_: Any, **__: Any) -> None:
+        raise PermissionError("used by another process")
+
+    run = started(tmp_path / "run", "train.log")
+    monkeypatch.setattr(Path, "unlink", in_use)
+    run.remove_if_unused()
+    assert files(run.path) == {"train.log"}

@@ -209,7 +209,7 @@ def test_a_missing_package_is_named_with_its_command(
     found = importlib.util.find_spec
     monkeypatch.setattr("mnist_cnn.seeing.report.find_spec", lambda name: None if name == package else found(name))
     answer = cli(report.main, run)
-    line = f"error: a report needs {package}: pip install 'mnist_cnn[report]'\n"
+    line = f'error: a report needs {package}: pip install "mnist_cnn[report]"\n'
     assert (answer.status, answer.out, answer.err) == (2, "", line)
 
 

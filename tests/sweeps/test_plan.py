@@ -1,5 +1,6 @@
 """A command line stands for the same folders each time, and for new ones only where it computes something else."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.settings import compose, conf_digest
 from mnist_cnn.sweeps import plan as module
-from mnist_cnn.sweeps.plan import Job, Plan, plan
+from mnist_cnn.sweeps.plan import Job, Plan, folder_name, plan
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ def test_a_sweep_without_values_is_refused(override: str, message: str) -> None:
 
 def test_a_launcher_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None if "submitit" in name else find_spec(name))
-    with pytest.raises(InputError, match=r"needs a package: pip install 'mnist_cnn\[cluster\]'$"):
+    with pytest.raises(InputError, match=r'needs a package: pip install "mnist_cnn\[cluster\]"$'):
         plan(["seed=0,1", "hydra/launcher=submitit_slurm"])
 
 
@@ -122,3 +123,12 @@ def test_jobs_compose_to_what_a_single_run_would_be() -> None:
     for job in plan(["optimizer=adam,sgd", "model.channels=[4,8],[8]"]).jobs:
         cfg = compose(*job.overrides)
         assert f"model.channels={cfg.model.to_dict()['channels']}".replace(" ", "") in job.name
+
+
+@pytest.mark.parametrize("text", ["a:b", "a/b\\c", 'a"b', "a|b", "a*b?", "a<b>", "a=1.", "数" * 120, "x" * 300])
+def test_a_folder_name_is_allowed_everywhere_and_tells_texts_apart(text: str) -> None:
+    name = folder_name([text])
+    assert not re.search(r'[<>:"/\\|?*]|[. ]$', name)  # what Windows forbids
+    assert len(name.encode()) <= 120
+    assert name != folder_name([f"{text}!"])
+    assert folder_name(["model.padding=same", "seed=0"]) == "model.padding=same,seed=0"

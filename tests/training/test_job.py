@@ -92,7 +92,7 @@ def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_logger_that_is_not_installed_is_named_with_its_command(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^logger=wandb cannot be used: .*: pip install 'mnist_cnn\[wandb\]'$"):
+    with pytest.raises(InputError, match=r'^logger=wandb cannot be used: .*: pip install "mnist_cnn\[wandb\]"$'):
         assembled(tmp_path, "logger=wandb")
 
 

@@ -51,3 +51,22 @@ def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogC
     (line,) = [message for message in caplog.messages if message.startswith("epoch")]
     assert line.startswith("epoch 1/1  63 steps  ")
     assert line.endswith("train/loss {train/loss:.4f}  train/acc {train/acc:.4f}".format(**result))
+
+
+def test_a_table_that_another_program_holds_is_written_after_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On Windows a spreadsheet keeps a file that it shows from being replaced."""
+
+    def write(path: Path, content: bytes) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, content)
+
+    calls, real = list[Path](), progress.write_atomically
+    monkeypatch.setattr(progress, "write_atomically", write)
+    run = Run(tmp_path)
+    train(compose(*ONE_EPOCH, "data.train_size=64", "trainer.max_epochs=2"), run)
+    assert [row["epoch"] for row in run.rows()] == ["1", "2"]
+    assert f"warning: {run.metrics} cannot be written: Permission denied" in caplog.messages

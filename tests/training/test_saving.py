@@ -20,6 +20,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
 from mnist_cnn.training.saving import AtomicCheckpointIO, SaveBest
+from tests.conftest import posix
 from tests.faults.configs import QUICK
 from tests.faults.runs import difference
 
@@ -36,6 +37,7 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@posix
 @pytest.mark.parametrize(
     ("where", "batch", "saved"),
     [
