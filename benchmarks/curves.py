@@ -3,7 +3,7 @@
 The notebook's code, unseeded as it stands, and ours, seed by seed, in turn, each its own process: two fits of 5 epochs,
 a test after each.
 Prints means, standard deviations, and the two-sided p-value of Welch's t-test that both have the same mean.
-Half an hour on 2 cores for 5 seeds. Needs `pip install -e '.[bench]'`.
+Half an hour on 2 cores for 5 seeds. Needs `pip install -e ".[bench]"`.
 """
 
 import argparse

@@ -71,7 +71,7 @@ def main() -> None:
         environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         peer = Training(Peer("keras_seeds", [str(folder / "mnist.npz"), str(KERAS_EPOCHS)], environment))
         try:
-            assert peer.is_ready(), "Keras on TensorFlow is needed: pip install -e '.[bench]'"
+            assert peer.is_ready(), 'Keras on TensorFlow is needed: pip install -e ".[bench]"'
             turns = options.keras_fits * KERAS_EPOCHS
             for turn in range(turns):
                 keras.append(peer.epoch())

@@ -1,6 +1,6 @@
 """What Keras says, what we say, and the difference: `python -m benchmarks.parity [--data-dir data]`.
 
-Keras 3 on its torch backend, the same weights and images in both. Needs all of MNIST and `pip install -e '.[dev]'`;
+Keras 3 on its torch backend, the same weights and images in both. Needs all of MNIST and `pip install -e ".[dev]"`;
 3 minutes on 2 cores.
 """
 

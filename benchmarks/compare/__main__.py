@@ -49,7 +49,7 @@ def measure(chosen: dict[str, Peer], rounds: int) -> dict[str, list[dict[str, An
     try:
         ready = {name: training for name, training in trainings.items() if training.is_ready()}
         for name in set(trainings) - set(ready):
-            print(f"{name} cannot run here: pip install -e '.[bench]'", file=sys.stderr)
+            print(f'{name} cannot run here: pip install -e ".[bench]"', file=sys.stderr)
         epochs: dict[str, list[dict[str, Any]]] = {name: [] for name in ready}
         for number in range(rounds + 1):
             for name, training in ready.items():
