@@ -90,5 +90,6 @@ def device_errors(remedy: str) -> Iterator[None]:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
         if not known and not _DEVICE_ERRORS.match(str(error)):
             raise
-        reason = ". ".join(str(error).partition("\n")[0].split(". ")[:2]) or "out of memory"
-        raise RunError(f"the device failed: {reason.removesuffix('.')}: {remedy}") from error
+        said = re.sub(r"\[enforce fail.*?\] .*?\. ", "", str(error).partition("\n")[0])  # where in torch's code
+        reason = ". ".join(said.split(". ")[:2]).removesuffix(".") or "out of memory"
+        raise RunError(f"the device failed: {reason}: {remedy}") from error

@@ -37,8 +37,6 @@ from mnist_cnn.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
-_REMEDY = "try a smaller data.batch_size, or trainer=cpu"
-
 
 @dataclass(frozen=True)
 class Job:
@@ -63,16 +61,21 @@ class Job:
             self._fit()
         if self.options.pause_after is not None:
             return {}
-        with device_errors(_REMEDY):
+        with device_errors(self._remedy):
             (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
         result = self._result(test)
         if self.trainer.is_global_zero:
             self.run.finish(result)
         return result
 
+    @property
+    def _remedy(self) -> str:
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        return "try a smaller data.batch_size" + ("" if on_cpu else ", or trainer=cpu")
+
     def _fit(self) -> None:
         try:
-            with device_errors(_REMEDY):
+            with device_errors(self._remedy):
                 move(self.classifier, self.trainer.strategy.root_device)  # before a callback averages the weights there
                 self.trainer.fit(self.classifier, self.data, ckpt_path=self.resume_from, weights_only=True)
         except MisconfigurationException as error:
