@@ -25,7 +25,7 @@ from mnist_cnn.train import train
 
 torch.set_num_threads(1)  # the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # and so do the processes that they start
-os.environ["KERAS_BACKEND"] = "torch"
+os.environ["KERAS_BACKEND"], os.environ["KERAS_TORCH_DEVICE"] = "torch", "cpu"
 # Keras logs by absl, which took pytest's capture for its stream, and would close it when Hydra sets up logging
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
