@@ -53,7 +53,12 @@ def fail(error: object, status: int = 2) -> NoReturn:
 def command_line(module: str, *arguments: str) -> str:
     """Return the command that runs a module, quoted for the shell of this system."""
     words = ["python", "-m", module, *arguments]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(_quote_for_sh, words))
+
+
+def _quote_for_sh(word: str) -> str:
+    """Quote a word; one that is quoted for Hydra within double quotes, which one can still read."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def prepare_machine() -> None:

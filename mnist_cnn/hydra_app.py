@@ -14,7 +14,7 @@ from mnist_cnn.cli import command_line, fail
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import InUse, Run
-from mnist_cnn.settings import explain_hydra
+from mnist_cnn.settings import explain_hydra, quote
 from mnist_cnn.signals import Stopped
 from mnist_cnn.training.start import is_first_process
 
@@ -61,4 +61,4 @@ def reported(run: Run) -> Iterator[None]:
 def _resume_command(run: Run) -> str:
     """Return this command line with what makes it resume in the same directory; of two equal keys the last counts."""
     where = Path(relative(run.path, HydraConfig.get().runtime.cwd)).as_posix()
-    return command_line("mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={where}", "resume=auto")
+    return command_line("mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={quote(where)}", "resume=auto")

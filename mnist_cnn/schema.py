@@ -1,9 +1,13 @@
-"""The types and bounds of the configuration, one class per group. The defaults stand in conf/."""
+"""The types and bounds of the configuration, one class per group. The defaults stand in conf/.
+
+A field's default here is another thing: the value that a run was trained with before the key existed. A new key has one
+if it can be neutral; then runs, sweeps and searches that were begun before it are resumed after it.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -17,6 +21,9 @@ Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
 Url = Annotated[str, Field(pattern=r"^(http|https|file)://")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+UNSET: Final = "(not set)"
+_DEVICE = "trainer.accelerator"  # a run may go on elsewhere
 
 # These settings decide where a run reads and writes and how fast it is, but not what it computes.
 _NOT_DECISIVE = {"resume", "report", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
@@ -45,21 +52,21 @@ class Data(_Group):
     mirrors: Annotated[list[Url], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     fallback: Literal["sample", "error"]
     val_size: int = Field(ge=0, lt=60_000)
-    fold: int = Field(ge=0, lt=60_000)
-    train_size: Annotated[int, Field(ge=1, le=60_000)] | None
-    epoch_size: Annotated[int, Field(ge=1, le=60_000)] | None
+    fold: int = Field(0, ge=0, lt=60_000)
+    train_size: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    epoch_size: Annotated[int, Field(ge=1, le=60_000)] | None = None
     batch_size: int = Field(ge=1, le=60_000)
 
 
 class Augment(_Group):
     """augment.*: how far training images are distorted."""
 
-    shift: float = Field(ge=0, le=14)  # pixels
-    turn: float = Field(ge=0, le=180)  # degrees
-    scale: Share
-    shear: float = Field(ge=0, le=1)
-    elastic: float = Field(ge=0, le=8)  # pixels
-    stroke: float = Field(ge=0, le=4)
+    shift: float = Field(0.0, ge=0, le=14)  # pixels
+    turn: float = Field(0.0, ge=0, le=180)  # degrees
+    scale: Share = 0.0
+    shear: float = Field(0.0, ge=0, le=1)
+    elastic: float = Field(0.0, ge=0, le=8)  # pixels
+    stroke: float = Field(0.0, ge=0, le=4)
 
 
 class Conv(_Group):
@@ -81,8 +88,8 @@ class Dense(_Group):
 class Teacher(_Group):
     """teacher.*: trained networks whose answers are learned instead of the labels."""
 
-    runs: Annotated[str, Field(min_length=1)] | None
-    temperature: float = Field(ge=0.1, le=100)
+    runs: Annotated[str, Field(min_length=1)] | None = None
+    temperature: float = Field(1.0, ge=0.1, le=100)
 
 
 class Optimizer(_Group, extra="allow"):
@@ -146,7 +153,7 @@ class Settings(_Group):
     seed: int = Field(ge=0, lt=2**32)
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None
     label_smoothing: Share
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
     resume: str
     report: bool
     checkpoint: Checkpoint
@@ -161,16 +168,52 @@ class Settings(_Group):
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide the result, flat: {"model.padding": "valid", ...}."""
-        return {
-            f"{group}.{key}" if key else group: value
-            for group, values in self.to_dict().items()
-            for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
-            if is_decisive(f"{group}.{key}")
-        }
+        return decisive(self.to_dict())
 
     def digest(self) -> str:
         """Hash the decisive settings: 12 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the result of a configuration that is nested as in conf/, flat."""
+    return {
+        f"{group}.{key}" if key else group: value
+        for group, values in config.items()
+        for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+        if is_decisive(f"{group}.{key}")
+    }
+
+
+Differences = dict[Any, tuple[Any, Any]]  # by key: the value then, and the value now
+
+
+def differences(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> Differences:
+    """Compare decisive settings. A key that one of them lacks has its neutral value there."""
+    pairs = {key: (then.get(key, neutral(key)), now.get(key, neutral(key))) for key in {**now, **then}}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and key != _DEVICE}
+
+
+def outdated_by(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> Differences:
+    """Return the differences for which a training cannot go on, but would have to begin anew.
+
+    More epochs are none, unless a scheduler planned its steps by them.
+    """
+    changed = differences(then, now)
+    before, after = changed.get("trainer.max_epochs", (UNSET, UNSET))
+    if before != UNSET and after > before and not any(key.startswith("scheduler.") for key in now):
+        del changed["trainer.max_epochs"]
+    return changed
+
+
+def neutral(key: Any) -> Any:
+    """Return the value that stands for "as before this key existed": the default of its field; UNSET if it has none."""
+    group, _, name = str(key).partition(".")
+    field = Settings.model_fields.get(group)
+    owners = [] if field is None else get_args(field.annotation) or (field.annotation,)  # model.* has two
+    fields = [getattr(owner, "model_fields", {}).get(name) for owner in owners] if name else [field]
+    values = [each.default for each in fields if each is not None and not each.is_required()]
+    return values[0] if values else UNSET
 
 
 class Range(_Group):

@@ -66,6 +66,14 @@ def conf_digest() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+def quote(text: object) -> str:
+    """Quote a value for Hydra's command line, if it needs it."""
+    plain = str(text)
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", plain):
+        return plain
+    return "'" + plain.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 @contextmanager
 def hydra_explained() -> Iterator[None]:
     """Within this context, what Hydra says of overrides becomes an InputError."""

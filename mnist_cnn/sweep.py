@@ -1,18 +1,23 @@
 """Compare the runs of a sweep: `python -m mnist_cnn.sweep DIR [--sort KEY] [--csv|--json|--markdown]`.
 
-It may still be running: what is complete so far is compared.
+It may still be running: what is complete so far is compared. Runs of settings that are no longer theirs are outdated:
+they count nowhere, and a line tells what differs. The exit status is then 1.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import command_line, run_command
+from mnist_cnn.files import relative
+from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.runs.table import compare, find_runs
+from mnist_cnn.settings import quote
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and print the table."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and print the table. Returns the exit status: 1 if a run is outdated."""
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.sweep", description="Compare the runs of a sweep.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a sweep, or any folder with runs")
     parser.add_argument("--sort", metavar="KEY", help="a column; default: val/acc, if there is a validation split")
@@ -20,7 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in ("csv", "json", "markdown"):
         formats.add_argument(f"--{kind}", action="store_const", const=kind, dest="kind", help=f"print {kind}")
     options = parser.parse_args(arguments)
-    print(compare(find_runs(options.folder), options.sort).render(options.kind or "text"))
+    runs = find_runs(options.folder)
+    table = compare(runs, options.sort)
+    print(table.render(options.kind or "text"))
+    for run, changed in table.outdated.items():
+        where = f"hydra.run.dir={quote(relative(run.path))}"
+        overrides = [each for each in runs[run] if not each.startswith("resume=")]
+        again = command_line("mnist_cnn.train", *overrides, where, "resume=outdated")
+        said = f"outdated: {run.path}: trained with {explain_differences(changed)}; to train it again: {again}"
+        print(said, file=sys.stderr)
+    return 1 if table.outdated else 0
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
-from mnist_cnn.errors import InputError, abbreviate
+from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.nets import outline_net
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.runs.standing import explain_differences
+from mnist_cnn.schema import outdated_by
 
 
 def load_classifier(run_or_file: str | os.PathLike[str], device: str | torch.device = "cpu") -> DigitClassifier:
@@ -66,25 +68,16 @@ def dataset_of(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None:
-    """Raise InputError, naming the first difference, unless a checkpoint was trained with these settings.
-
-    Another accelerator is no difference. Neither are more epochs, unless a scheduler planned its steps by them.
-    """
+    """Raise InputError, naming what differs, unless a training with these settings can resume a checkpoint."""
     try:
         checkpoint = read_checkpoint(path)
     except InputError as error:
         raise InputError(f"{error}; resume=never starts over") from error
-    now, allowed, epochs = {**config, "dataset": dataset}, {"trainer.accelerator"}, "trainer.max_epochs"
     try:
         then = {**checkpoint["config"], "dataset": dataset_of(checkpoint)}
-        if now[epochs] > then[epochs] and not any(key.startswith("scheduler.") for key in now):
-            allowed.add(epochs)
-        changed = [key for key in {**now, **then} if key not in allowed and then.get(key) != now.get(key)]
+        changed = outdated_by(then, {**config, "dataset": dataset})
     except (LookupError, TypeError, RuntimeError) as error:  # no settings, or tensors in their place
         raise InputError(f"{path} cannot be resumed: it does not say what it was trained with") from error
     if changed:
-        key = changed[0]
-        before = f"{abbreviate(key)}={abbreviate(then[key])}" if key in then else f"no {key}"
-        given = f"{before}, now it is {now.get(key)}"
         hint = "give the old value, another hydra.run.dir, or resume=never"
-        raise InputError(f"{path} cannot be resumed: it was trained with {given}: {hint}")
+        raise InputError(f"{path} cannot be resumed: it was trained with {explain_differences(changed)}: {hint}")

@@ -20,6 +20,7 @@ from omegaconf import ListConfig, OmegaConf
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative, write_atomically
+from mnist_cnn.schema import decisive
 
 _LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
 
@@ -90,19 +91,24 @@ class Run:
         except (TypeError, ValueError):
             return {}
 
-    def is_complete(self, digest: str) -> bool:
-        """Whether this run has finished with the settings of that digest."""
-        result = self.result()
-        return result.get("status") == "complete" and result.get("config_hash") == digest
+    def settings(self) -> dict[str, Any]:
+        """Return the decisive settings that it was begun with, flat; none if it was not begun."""
+        if isinstance(settings := self.result().get("settings"), dict):
+            return settings
+        try:  # it is not complete, or of a version that kept no settings there
+            config = OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / "config.yaml"))
+        except Exception:  # noqa: BLE001 - OmegaConf and YAML have many for a damaged file
+            return {}
+        return decisive({str(key): value for key, value in config.items()}) if isinstance(config, dict) else {}
 
     def checkpoint_to_resume(self, resume: str) -> Path | None:
-        """Return the checkpoint that resume=auto, never or a path stands for, if there is one.
+        """Return the checkpoint that resume=auto, outdated, never or a path stands for, if there is one.
 
         Raises InputError if a path leads to no checkpoint.
         """
         if resume == "never":
             return None
-        if resume == "auto":
+        if resume in ("auto", "outdated"):
             return self.last if self.last.is_file() else None
         return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run
 

@@ -6,18 +6,45 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from mnist_cnn.errors import InputError, one_of
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.schema import is_decisive
+from mnist_cnn.runs.standing import Standing, standing
+from mnist_cnn.schema import Differences, differences, is_decisive, neutral
+from mnist_cnn.settings import conf_digest
 
 FIGURES = ("parameters", "epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
 RANKED_BY = "val/acc"
 _REPEATS = {"seed", "data.fold"}  # runs that differ in these alone repeat each other
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A run: its overrides by key, where it stands, and if it is complete what it was trained with, and on."""
+
+    run: Run
+    overrides: Mapping[str, str]
+    standing: Standing
+    settings: Mapping[str, Any]
+
+    @staticmethod
+    def read(run: Run, overrides: Sequence[str], conf: str) -> "_Entry":
+        """Read a run directory."""
+        stands, settings = standing(run, overrides, conf), run.settings()
+        if stands.status != "complete" or not settings:
+            settings = {}
+        else:
+            settings = {**settings, "dataset": run.result().get("dataset")}  # the sample may have stood in for MNIST
+        return _Entry(run, dict(each.partition("=")[::2] for each in overrides), stands, settings)
+
+    def cells(self, keys: Sequence[str], hidden: Sequence[str] = ()) -> dict[str, str]:
+        """Return the values of overrides, and of settings."""
+        given = {key: self.overrides.get(key, "") for key in keys}
+        return given | {key: str(self.settings.get(key, neutral(key))) if self.settings else "" for key in hidden}
 
 
 @dataclass
@@ -34,14 +61,23 @@ class Row:
         """The number of complete runs."""
         return len(self.complete)
 
+    def add(self, entry: _Entry) -> None:
+        """Count a run, and its figures if it is complete."""
+        self.statuses[entry.standing.status] += 1
+        if entry.standing.status == "complete":
+            self.complete.append(entry.run)
+            for name, value in _figures(entry.run.result()).items():
+                self.figures.setdefault(name, []).append(value)
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in their order, and a line that says how they are ordered."""
+    """Rows in their order, a line that says how they are ordered, and the outdated runs, which count nowhere."""
 
     keys: list[str]
     rows: list[Row]
     note: str
+    outdated: dict[Run, Differences] = field(default_factory=dict)  # with what differs
 
     def cells(self) -> list[list[str]]:
         """Return the header and the rows as text."""
@@ -105,21 +141,48 @@ def find_runs(folder: Path) -> dict[Run, Sequence[str]]:
 def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table:
     """Compare runs, complete or not, by their overrides; order them by `sort`, or by val/acc if all have it.
 
+    A row folds runs of equal settings alone: an outdated run has no figures, a copy of a run counts once, and settings
+    that differ although the overrides do not become columns.
     Raises InputError if there is no such column.
     """
-    given = {run: dict(each.partition("=")[::2] for each in overrides) for run, overrides in runs.items()}
-    keys = sorted({key for overrides in given.values() for key in overrides if is_decisive(key)} - _REPEATS)
-    keys = [key for key in keys if len({overrides.get(key) for overrides in given.values()}) > 1]
+    conf = conf_digest()
+    entries = [_Entry.read(run, overrides, conf) for run, overrides in runs.items()]
+    keys = _swept_keys(entries)
+    hidden = _hidden_keys(keys, entries)
     rows: dict[tuple[str, ...], Row] = {}
-    for run, overrides in given.items():
-        swept = {key: overrides.get(key, "") for key in keys}
+    known = set[tuple[str, ...]]()
+    for entry in entries:
+        swept = entry.cells(keys, hidden)
         row = rows.setdefault(tuple(swept.values()), Row(swept))
-        status = run.status()
-        row.statuses[status] += 1
-        row.complete += [run] if status == "complete" else []
-        for name, value in _figures(run.result() if status == "complete" else {}).items():
-            row.figures.setdefault(name, []).append(value)
-    return _order(keys, list(rows.values()), sort)
+        if entry.settings:
+            copy = (*swept.values(), json.dumps(entry.settings, sort_keys=True))
+            if copy in known:
+                continue
+            known.add(copy)
+        row.add(entry)
+    table = _order([*keys, *hidden], list(rows.values()), sort)
+    return replace(table, outdated={each.run: each.standing.changed for each in entries if each.standing.changed})
+
+
+def _swept_keys(entries: Sequence[_Entry]) -> list[str]:
+    """Return the overrides in which runs differ, seeds and folds left out.
+
+    One that decides no result counts if it names the folder of every run: then it was swept on purpose.
+    """
+    given = [entry.overrides for entry in entries]
+    keys = sorted({key for overrides in given for key in overrides} - _REPEATS)
+    varied = [key for key in keys if len({overrides.get(key) for overrides in given}) > 1]
+    return [key for key in varied if is_decisive(key) or all(f"{key}=" in entry.run.path.name for entry in entries)]
+
+
+def _hidden_keys(keys: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+    """Return the settings in which complete runs differ whose overrides do not."""
+    alike, found = dict[tuple[str, ...], Mapping[str, Any]](), set[str]()
+    for entry in entries:
+        if entry.settings:
+            first = alike.setdefault(tuple(entry.cells(keys).values()), entry.settings)
+            found |= differences(first, entry.settings).keys()
+    return sorted(found - _REPEATS)
 
 
 def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
@@ -136,7 +199,7 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
         return Table(keys, rows, f"not ranked: {reason}" if whole else "not ranked: no run is complete")
     best_is_low = by.endswith("loss") or by in ("parameters", "epochs", "seconds")
     whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)
-    missing = "; rows with incomplete runs come last" if partial else ""
+    missing = "; rows with incomplete or outdated runs come last" if partial else ""
     return Table(keys, [*whole, *partial], f"ranked by {by}{missing}")
 
 
@@ -152,15 +215,17 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a result."""
     seconds = result.get("seconds_per_epoch")
     numbers = {**result, "seconds": sum(seconds) if isinstance(seconds, list) else None}
-    return {name: float(numbers[name]) for name in FIGURES if isinstance(numbers.get(name), int | float)}
+    found = {name: float(numbers[name]) for name in FIGURES if isinstance(numbers.get(name), int | float)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _figure(name: str, values: Sequence[float]) -> str:
     if not values:
         return ""
     digits = {"parameters": 0, "epochs": 0, "seconds": 1}.get(name, 4)
-    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 and digits == 4 else ""
-    return f"{mean(values):,.{digits}f}{spread}"
+    form = f",.{digits}f" if max(map(abs, values)) < 1e6 or not digits else ".1e"  # a loss that explodes may be 1e26
+    spread = f" ± {stdev(values):{form}}" if len(values) > 1 and digits == 4 else ""
+    return f"{mean(values):{form}}{spread}"
 
 
 def _status(row: Row) -> str:

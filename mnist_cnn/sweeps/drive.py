@@ -21,11 +21,11 @@ _WAIT = 0.5  # seconds between looks at a job that another process trains
 
 
 def drive(plan: Plan) -> dict[Job, str]:
-    """Train all jobs that are not complete. Returns what went wrong, by job.
+    """Train all jobs that are neither complete nor outdated. Returns what went wrong, by job.
 
     Several processes may drive one sweep: they share its jobs, and each waits for those of the others.
     """
-    left = [job for job in plan.jobs if not plan.is_complete(job)]
+    left = [job for job in plan.jobs if plan.is_to_train(job)]
     deaths, wrong = Counter[Job](), dict[Job, str]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
@@ -48,7 +48,7 @@ def drive(plan: Plan) -> dict[Job, str]:
 
 def _has_ended(plan: Plan, job: Job, returned: bool) -> bool:
     """Whether a job is complete; one that returned has itself compared its result with its settings."""
-    return bool(job.run.result()) if returned else plan.is_complete(job)
+    return bool(job.run.result()) if returned else plan.standing(job).status == "complete"
 
 
 def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import is_decisive
-from mnist_cnn.settings import CONF, conf_digest, hydra_explained
+from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
@@ -43,8 +44,8 @@ class Job:
         """The overrides, with those that name the directory."""
         return [
             *self.overrides,
-            f"hydra.sweep.dir={_quote(self.run.path.parent)}",
-            f"hydra.sweep.subdir={_quote(self.name)}",
+            f"hydra.sweep.dir={quote(self.run.path.parent)}",
+            f"hydra.sweep.subdir={quote(self.name)}",
         ]
 
 
@@ -64,10 +65,14 @@ class Plan:
         """Whether the launcher runs several jobs at once."""
         return not str(self.cfg.hydra.launcher["_target_"]).endswith(".BasicLauncher")
 
-    def is_complete(self, job: Job) -> bool:
-        """Whether a job is complete, without composing its configuration, which takes 0.1 s."""
-        result, expected = job.run.result(), ("complete", [*job.overrides], self.conf)
-        return (result.get("status"), result.get("overrides"), result.get("conf_hash")) == expected
+    def standing(self, job: Job) -> Standing:
+        """Return where a job stands: complete, outdated, failed, running, interrupted or waiting."""
+        return standing(job.run, job.overrides, self.conf)
+
+    def is_to_train(self, job: Job) -> bool:
+        """Whether a job is to be trained: it has no result, or one that resume=never or outdated gives up."""
+        kept = {"never": (), "outdated": ("complete",)}.get(self.cfg.resume, ("complete", "outdated"))
+        return self.standing(job).status not in kept or not job.run.settings()  # of a damaged result
 
 
 def plan(arguments: Sequence[str]) -> Plan:
@@ -137,11 +142,6 @@ def folder_name(overrides: Iterable[str]) -> str:
     allowed = re.sub(r"[^\w.,=+~@()\[\]{}-]", "_", text).encode()
     name = allowed[:_LONGEST_NAME].decode(errors="ignore").rstrip(".")
     return name if name == text else f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _quote(text: object) -> str:
-    """Quote text for Hydra's command line."""
-    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _check_launcher(overrides: Iterable[Override]) -> None:

@@ -8,7 +8,8 @@ from filelock import FileLock
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.runs.table import compare
+from mnist_cnn.runs.standing import explain_differences
+from mnist_cnn.runs.table import Table, compare
 from mnist_cnn.schema import Settings
 from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import compose
@@ -22,8 +23,8 @@ from mnist_cnn.sweeps.watch import watch
 def sweep(arguments: Sequence[str]) -> int:
     """Train what is missing of the sweep that overrides describe, and print its table.
 
-    Returns the exit status: 1 if a job failed. Raises InputError, before anything is written, for an error that all
-    jobs share; an error in one job fails that job alone.
+    Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, for an
+    error that all jobs share; an error in one job fails that job alone.
     """
     if flags := [each for each in arguments if each.startswith("-")]:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
@@ -32,21 +33,26 @@ def sweep(arguments: Sequence[str]) -> int:
     if settings.report:
         check_packages()
     for job in planned.jobs:
-        job.run.forget_result(even_if_complete=planned.cfg.resume == "never")
+        job.run.forget_result(even_if_complete=planned.is_to_train(job))
     try:
         with watch(planned, settings.trainer.max_epochs):
             wrong = drive(planned)
     except Stopped:
         _print_table(planned)
-        command = command_line("mnist_cnn.train", "-m", *arguments, *_resume(arguments))
+        command = command_line("mnist_cnn.train", "-m", *_without_resume(arguments))
         print(f"stopped; to resume: {command}", file=sys.stderr)
         raise
-    _print_table(planned)
+    outdated = _print_table(planned).outdated
     for job, message in wrong.items():
         print(f"error: {job.name}: {message}", file=sys.stderr)
+    for run, changed in outdated.items():
+        print(f"outdated: {run.path.name}: trained with {explain_differences(changed)}", file=sys.stderr)
+    if outdated:
+        again = command_line("mnist_cnn.train", "-m", *_without_resume(arguments), "resume=outdated")
+        print(f"to train what is outdated again: {again}", file=sys.stderr)
     if any(job.run.status() == "complete" for job in planned.jobs):
         print(report_or_hint(planned.folder, settings.report))
-    return 1 if wrong else 0
+    return 1 if wrong or outdated else 0
 
 
 def _check(plan: Plan) -> Settings:
@@ -65,13 +71,15 @@ def _check(plan: Plan) -> Settings:
     raise errors[0]
 
 
-def _resume(arguments: Sequence[str]) -> list[str]:
-    return ["resume=auto"] if any(each.startswith("resume=") for each in arguments) else []
+def _without_resume(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments for a command that goes on: resume=never would start over again."""
+    return [each for each in arguments if not each.startswith("resume=")]
 
 
-def _print_table(plan: Plan) -> None:
+def _print_table(plan: Plan) -> Table:
     table = compare({job.run: job.overrides for job in plan.jobs})
     plan.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
         write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
     print(table.render())
+    return table

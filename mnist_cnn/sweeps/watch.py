@@ -1,6 +1,7 @@
 """Shows the progress of a sweep: a line for each finished job and, in a terminal, progress bars."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,8 +40,10 @@ class Lines:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.jobs, self.console = plan.jobs, console
-        self._left = [job for job in plan.jobs if job.run.status() != "complete"]
-        self._print(f"{len(plan.jobs)} jobs in {plan.folder}, {len(plan.jobs) - len(self._left)} already complete")
+        self._left = [job for job in plan.jobs if plan.is_to_train(job)]
+        counts = Counter(plan.standing(job).status for job in plan.jobs)
+        outdated = f", {counts['outdated']} outdated" if counts["outdated"] else ""
+        self._print(f"{len(plan.jobs)} jobs in {plan.folder}, {counts['complete']} already complete{outdated}")
 
     def __enter__(self) -> None: ...
 

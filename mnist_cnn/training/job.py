@@ -25,6 +25,7 @@ from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.model.teacher import Teacher
 from mnist_cnn.runs.checkpoint import check_resumable, load_classifier, read_checkpoint
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.standing import standing_of
 from mnist_cnn.runs.table import find_runs
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import conf_digest
@@ -98,6 +99,7 @@ class Job:
             "status": "complete",
             "dataset": self.data.dataset.name,
             "overrides": list(self.options.overrides),
+            "settings": self.saver.config,
             "config_hash": self.settings.digest(),
             "conf_hash": self.conf_hash,
             "parameters": count_parameters(self.classifier.net),
@@ -135,7 +137,8 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     quiet_lightning()
     use_exact_kernels(cfg.trainer.deterministic is not False)
     torch.set_num_threads(cfg.threads or options.cores or available_cores())  # a job before may have
-    resume_from = run.checkpoint_to_resume(cfg.resume)
+    outdated = cfg.resume == "outdated" and standing_of(run, cfg).status == "outdated"
+    resume_from = run.checkpoint_to_resume("never" if outdated else cfg.resume)
 
     def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         if cfg.threads:  # Lightning has chosen for the processes of DDP

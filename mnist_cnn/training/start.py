@@ -7,6 +7,7 @@ from typing import Any
 
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.standing import standing_of
 from mnist_cnn.schema import Settings
 from mnist_cnn.training.options import Options
 
@@ -52,4 +53,5 @@ def _is_done(settings: Settings, run: Run) -> bool:
     """Whether the run is complete, and on the data that was asked for: the sample may have stood in for MNIST."""
     on_sample = run.result().get("dataset") == "mnist-sample"
     may_be_sample = "sample" in (settings.data.name, settings.data.fallback)
-    return settings.resume == "auto" and run.is_complete(settings.digest()) and (may_be_sample or not on_sample)
+    may_stay = settings.resume in ("auto", "outdated") and (may_be_sample or not on_sample)
+    return may_stay and bool(run.settings()) and standing_of(run, settings).status == "complete"

@@ -197,7 +197,7 @@ def test_the_same_settings_resume(then: Any, now: Any, checkpoint: dict[str, Any
         ({}, {"trainer.max_epochs": 4}, "trainer.max_epochs=5, now it is 4"),
         (SCHEDULER, {**SCHEDULER, "trainer.max_epochs": 9}, "trainer.max_epochs=5, now it is 9"),
         ({}, {"model.channels": [2, 4]}, r"model.channels=\[2, 3\], now it is \[2, 4\]"),
-        ({}, {"optimizer.rho": 0.5}, "trained with no optimizer.rho, now it is 0.5"),
+        ({}, {"optimizer.rho": 0.5}, "trained with optimizer.rho=None, now it is 0.5"),
         ({"optimizer.rho": 0.5}, {}, "optimizer.rho=0.5, now it is None"),
         ({3: 0.5}, {}, "trained with 3=0.5"),
         ({"optimizer.lr": torch.ones(3)}, {}, "does not say what it was trained with"),

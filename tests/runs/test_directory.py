@@ -34,14 +34,16 @@ def test_a_damaged_result_is_no_result(content: str | bytes, tmp_path: Path) -> 
     assert Run(tmp_path).result() == {}
 
 
-def test_a_run_is_complete_for_its_own_configuration(tmp_path: Path) -> None:
+def test_a_run_knows_what_it_was_trained_with(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    assert not run.is_complete("abc")
-    run.finish({"status": "complete", "config_hash": "abc"})
-    assert run.is_complete("abc")
-    assert not run.is_complete("def")
-    run.finish({"status": "failed", "config_hash": "abc"})
-    assert not run.is_complete("abc")
+    assert run.settings() == {}
+    for damaged in (b"[", b"- 1", b"\xff"):
+        write_atomically(run.path / ".hydra" / "config.yaml", damaged)
+        assert run.settings() == {}
+    write_atomically(run.path / ".hydra" / "config.yaml", b"seed: 3\nthreads: 2\nmodel: {name: conv}\n")
+    assert run.settings() == {"seed": 3, "model.name": "conv"}  # threads decide no result
+    run.finish({"status": "complete", "settings": {"seed": 4}})
+    assert run.settings() == {"seed": 4}
 
 
 def test_resume_names_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

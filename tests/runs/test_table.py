@@ -6,17 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import pytest
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.table import compare, find_runs
+from mnist_cnn.settings import compose
 
 Runs = dict[Run, Sequence[str]]
 
 
-def add(folder: Path, overrides: str, figures: Mapping[str, float], status: str = "complete") -> tuple[Run, list[str]]:
+def add(folder: Path, overrides: str, figures: Mapping[str, Any], status: str = "complete") -> tuple[Run, list[str]]:
     run, given = Run(folder / overrides.replace(" ", ",")), overrides.split()
     run.path.mkdir(parents=True)
     run.finish({"status": status, "overrides": given, "epochs": 5, "seconds_per_epoch": [1.0, 2.5], **figures})
@@ -69,7 +71,7 @@ def test_configurations_that_lack_seeds_are_marked_and_not_ranked(runs: Runs, tm
     failed = add(tmp_path, "trainer=cpu model.padding=full seed=1", {"val/acc": 1.0}, "failed")
     table = compare(runs | dict([failed]))
     assert [row.swept["model.padding"] for row in table.rows] == ["same", "valid", "full"]
-    assert table.note == "ranked by val/acc; rows with incomplete runs come last"
+    assert table.note == "ranked by val/acc; rows with incomplete or outdated runs come last"
     assert table.cells()[-1][:3] == ["full", "1", "1 complete, 1 failed"]
     assert table.rows[-1].figures["val/acc"] == [1.0]
 
@@ -130,3 +132,63 @@ def test_a_result_that_is_damaged_or_from_another_version_costs_only_its_figures
     run, _ = add(tmp_path, "a=1", {})
     (run.path / "result.json").write_text(content)
     assert len(compare(find_runs(tmp_path)).rows) == 1
+
+
+def trained(
+    folder: Path, overrides: str, settings: dict[str, Any], figure: float = 0.5, **more: Any
+) -> tuple[Run, list[str]]:
+    return add(folder, overrides, {"val/acc": figure, "settings": settings, **more})  # type: ignore[dict-item]
+
+
+def test_an_outdated_run_counts_nowhere_and_is_named(tmp_path: Path) -> None:
+    settings = compose("data.name=sample").decisive()
+    runs = dict(trained(tmp_path, f"data.name=sample seed={seed}", settings | {"seed": seed}) for seed in range(3))
+    old, given = trained(tmp_path, "data.name=sample seed=3", settings | {"seed": 3, "optimizer.lr": 0.5}, 1.0)
+    table = compare(runs | {old: given})
+    (row,) = table.rows
+    assert (row.n, row.figures["val/acc"]) == (3, [0.5] * 3)
+    assert table.cells()[1][:2] == ["3", "3 complete, 1 outdated"]
+    assert table.outdated == {old: {"optimizer.lr": (0.5, 0.001)}}
+
+
+def test_settings_in_which_equal_overrides_differ_become_columns(tmp_path: Path) -> None:
+    """As in runs that a script trained, without overrides; and where the sample stood in for MNIST."""
+    runs = dict(
+        [
+            trained(tmp_path / "a", "", {"seed": 0, "model.padding": "same"}, 0.5, dataset="mnist"),
+            trained(tmp_path / "b", "", {"seed": 1, "model.padding": "same"}, 0.75, dataset="mnist"),
+            trained(tmp_path / "c", "", {"seed": 0, "model.padding": "valid"}, 1.0, dataset="mnist-sample"),
+        ]
+    )
+    table = compare(runs)
+    assert [row.swept for row in table.rows] == [
+        {"dataset": "mnist", "model.padding": "same"}, {"dataset": "mnist-sample", "model.padding": "valid"}
+    ]  # fmt: skip
+    assert [row.n for row in table.rows] == [2, 1]
+
+
+def test_a_copy_of_a_run_counts_once(tmp_path: Path) -> None:
+    settings = compose("optimizer=adam").decisive()
+    runs = [trained(tmp_path, given, settings) for given in ("optimizer=adam", "optimizer=adam seed=0")]
+    assert [row.n for row in compare(dict(runs)).rows] == [1]
+
+
+def test_what_decides_no_result_makes_rows_where_it_was_swept_on_purpose(tmp_path: Path) -> None:
+    settings = compose().decisive()
+    on_purpose = dict(trained(tmp_path / "a", f"threads={threads}", settings) for threads in (1, 2))
+    assert compare(on_purpose).keys == ["threads"]
+    by_chance = {Run(tmp_path / "b" / str(threads)): [f"threads={threads}"] for threads in (1, 2)}
+    assert compare(by_chance).keys == []
+
+
+@pytest.mark.parametrize("values", [("1e26", "2e26"), ("Infinity", "1.0"), ("NaN", "NaN"), ("-1e300", "1e308")])
+@pytest.mark.parametrize("kind", ["text", "csv", "json", "markdown"])
+def test_a_table_survives_every_value(values: tuple[str, str], kind: str, tmp_path: Path) -> None:
+    for number, value in enumerate(values):
+        run, _ = add(tmp_path, f"seed={number}", {"train/loss": 1234567890.5})
+        file = run.path / "result.json"
+        file.write_text(file.read_text().replace("1234567890.5", value))
+    said = compare(find_runs(tmp_path)).render(kind)
+    assert "nan" not in said.lower()
+    if values[0] == "1e26" and kind == "text":
+        assert "1.5e+26 ± 7.1e+25" in said

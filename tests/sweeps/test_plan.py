@@ -1,5 +1,6 @@
 """A command line stands for the same folders each time, and for new ones only where it computes something else."""
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.settings import compose, conf_digest
+from mnist_cnn.settings import compose
 from mnist_cnn.sweeps import plan as module
 from mnist_cnn.sweeps.plan import Job, Plan, folder_name, plan
 
@@ -96,27 +97,29 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_command(monkeypatch:
         plan(["seed=0,1", "hydra/launcher=submitit_slurm"])
 
 
-def finish(job: Job, status: str = "complete", conf: str | None = None) -> None:
-    job.run.finish({"status": status, "overrides": [*job.overrides], "conf_hash": conf or conf_digest()})
+def finish(job: Job, status: str = "complete", lr: float = 0.001) -> None:
+    settings = compose(*job.overrides).decisive() | {"optimizer.lr": lr}
+    write_atomically(job.run.path / "result.json", json.dumps({"status": status, "settings": settings}).encode())
 
 
-def test_a_job_is_complete_with_its_overrides_and_the_same_conf() -> None:
+def test_a_job_is_trained_unless_it_is_complete_or_outdated() -> None:
     planned = plan(["seed=0,1,2,3"])
     complete, failed, other, _ = planned.jobs
     finish(complete)
     finish(failed, "failed")
-    finish(other, conf="another")
-    assert [planned.is_complete(job) for job in planned.jobs] == [True, False, False, False]
-    with_other_overrides = plan(["seed=0,1", "threads=1"])
-    assert with_other_overrides.jobs[0].run == complete.run
-    assert not with_other_overrides.is_complete(with_other_overrides.jobs[0])
+    finish(other, lr=0.5)
+    assert [planned.standing(job).status for job in planned.jobs] == ["complete", "failed", "outdated", "waiting"]
+    assert [planned.is_to_train(job) for job in planned.jobs] == [False, True, False, True]
+    for resume, trained in (("outdated", [False, True, True, True]), ("never", [True] * 4)):
+        again = plan(["seed=0,1,2,3", f"resume={resume}"])
+        assert [again.is_to_train(job) for job in again.jobs] == trained
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"status": 5}', b'{"status": "complete", "overrides": 3}'])
 def test_a_damaged_result_counts_as_none(content: bytes) -> None:
     planned = plan(["seed=0,1"])
     write_atomically(planned.jobs[0].run.path / "result.json", content)
-    assert not planned.is_complete(planned.jobs[0])
+    assert planned.is_to_train(planned.jobs[0])
 
 
 def test_jobs_compose_to_what_a_single_run_would_be() -> None:

@@ -1,5 +1,7 @@
 """Run the same command again: complete jobs are skipped, interrupted ones resume, and a table ends each sweep."""
 
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from mnist_cnn import signals
+from mnist_cnn import sweep as show
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import compose
@@ -32,7 +35,7 @@ def test_the_same_command_trains_only_what_is_missing(cli: Callable[..., Answer]
 def test_a_sweep_ends_with_its_report_or_with_how_to_make_it(cli: Callable[..., Answer], started: list[str]) -> None:
     assert sweep(cli, "seed=0,1").out.endswith(f"report: python -m mnist_cnn.report {FOLDER}\n")
     assert sweep(cli, "seed=0,1", "report=true").out.endswith(f"report: {FOLDER}/report.html\n")
-    assert started == ["seed=0", "seed=1"] * 2  # asked; they found themselves complete
+    assert started == ["seed=0", "seed=1"]
 
 
 def test_resume_never_starts_over(cli: Callable[..., Answer], started: list[str]) -> None:
@@ -50,26 +53,62 @@ def test_a_complete_job_is_recognized_when_the_overrides_are_written_otherwise(
     assert (FOLDER / "seed=0" / "result.json").read_bytes() == result
 
 
-def test_jobs_of_other_settings_are_not_this_sweeps(cli: Callable[..., Answer], started: list[str]) -> None:
-    sweep(cli, "seed=0,1")
+def test_jobs_of_other_settings_are_outdated_and_trained_again_only_when_asked(
+    cli: Callable[..., Answer], started: list[str]
+) -> None:
+    sweep(cli, "seed=0,1", "optimizer=adam")
     before = [Run(FOLDER / f"seed={seed}").result() for seed in (0, 1)]
-    answer = sweep(cli, "seed=0,1", "optimizer=adam")
-    assert answer.status == 1
-    for seed in (0, 1):
-        assert f"error: seed={seed}: {FOLDER.resolve() / f'seed={seed}'}" in answer.err
-    assert answer.err.count("trained with optimizer._target_=") == 2
+    answer = sweep(cli, "seed=0,1,2")
+    assert (answer.status, started[2:]) == (1, ["seed=2"])
     assert [Run(FOLDER / f"seed={seed}").result() for seed in (0, 1)] == before
-    assert sweep(cli, "seed=0,1", "trainer.max_epochs=2").status == 0  # more epochs go on
+    assert rows()[0]["status"] == "1 complete, 2 outdated"
+    assert rows()[0]["n"] == "1"
+    assert "3 jobs in mine, 0 already complete, 2 outdated" in answer.err
+    changed = "trained with optimizer._target_=mnist_cnn.model.optimizers.KerasAdam, now it is "
+    assert answer.err.count(changed) == 2
+    *_, again = answer.err.splitlines()
+    assert again.startswith("to train what is outdated again: python -m mnist_cnn.train -m data.name=sample ")
+    assert again.endswith("seed=0,1,2 resume=outdated")
+    assert sweep(cli, "seed=0,1,2", "resume=outdated").status == 0
+    assert started[3:] == ["seed=0", "seed=1"]
+    assert sweep(cli, "seed=0,1,2").status == 0
+    assert [row["n"] for row in rows()] == ["3"]
+
+
+def test_a_sweeps_folder_shows_what_is_outdated_and_the_command_trains_it_again(
+    cli: Callable[..., Answer], tmp_path: Path
+) -> None:
+    sweep(cli, "seed=0,1")
+    shutil.copytree(FOLDER / "seed=0", FOLDER / "seed=2")  # somebody tidies up
+    copied = sweep(cli, "seed=0,1,2")
+    assert (copied.status, "outdated: seed=2: trained with seed=0, now it is 2\n" in copied.err) == (1, True)
+    assert cli(show.main, FOLDER).out.split("\n")[1].split()[:2] == ["2", "complete"]
+    for name in ("result.json", ".hydra/config.yaml"):  # as if conf/ had said so then
+        file = FOLDER / "seed=1" / name
+        file.write_text(file.read_text().replace("0.001", "0.004").replace('"conf_hash": "', '"conf_hash": "x'))
+    answer = cli(show.main, FOLDER)
+    assert (answer.status, answer.out.split("\n")[1].split()[:4]) == (1, ["1", "1", "complete,", "1"])
+    said, _, again = answer.err.partition("; to train it again: python -m mnist_cnn.train ")
+    assert said == "outdated: mine/seed=1: trained with optimizer.lr=0.004, now it is 0.001"
+    assert cli(command, *shlex.split(again)).status == 0
+    assert cli(show.main, FOLDER).status == 0
+
+
+def test_jobs_go_on_to_more_epochs(cli: Callable[..., Answer], started: list[str]) -> None:
+    sweep(cli, "seed=0,1")
+    assert sweep(cli, "seed=0,1", "trainer.max_epochs=2").status == 0
     assert [Run(FOLDER / f"seed={seed}").result()["epochs"] for seed in (0, 1)] == [2, 2]
+    fewer = sweep(cli, "seed=0,1", "trainer.max_epochs=1")
+    assert (fewer.status, fewer.err.count("trained with trainer.max_epochs=2, now it is 1")) == (1, 2)
 
 
-def test_a_change_in_conf_is_noticed(
+def test_a_change_in_conf_that_changes_no_setting_trains_nothing(
     cli: Callable[..., Answer], started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(cli, "seed=0,1")
     monkeypatch.setattr("mnist_cnn.sweeps.plan.conf_digest", lambda: "another")
     assert sweep(cli, "seed=0,1").status == 0
-    assert started == ["seed=0", "seed=1"] * 2  # asked; they found themselves complete
+    assert started == ["seed=0", "seed=1"]
 
 
 def test_a_job_gives_the_bits_of_the_same_run_alone(cli: Callable[..., Answer], tmp_path: Path) -> None:
@@ -94,11 +133,11 @@ def test_a_stopped_sweep_shows_what_there_is_and_resumes(
         answer = sweep(cli, "seed=0,1,2", "resume=never")
     assert answer.status == 143
     assert "1 complete, 2 waiting" in answer.out
-    given = [*TINY, "hydra.sweep.dir=mine", "seed=0,1,2", "resume=never", "resume=auto"]
+    given = [*TINY, "hydra.sweep.dir=mine", "seed=0,1,2"]  # resume=never would start over
     last = answer.err.splitlines()[-1].replace("'", "")
     assert last == " ".join(["stopped; to resume: python -m mnist_cnn.train -m", *given])
     complete = (FOLDER / "seed=0" / "result.json").read_bytes()
-    assert sweep(cli, "seed=0,1,2", "resume=never", "resume=auto").status == 0
+    assert sweep(cli, "seed=0,1,2").status == 0
     assert (FOLDER / "seed=0" / "result.json").read_bytes() == complete
     assert [row["n"] for row in rows()] == ["3"]
 
