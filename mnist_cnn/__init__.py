@@ -3,6 +3,8 @@
 `python -m mnist_cnn.train` trains it; `load_classifier(run)` loads what was trained.
 """
 
+import signal
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["ConvNet", "DenseNet", "DigitClassifier", "MNISTDataModule", "__version__", "load_classifier"]
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a command is being imported: until it starts, Ctrl-C just ends it
 
 _HOME = {
     "load_classifier": "runs.checkpoint",

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a command with status 143 or 130. A training defers them until its state is saved."""
+"""SIGTERM, Ctrl-C and a closed terminal end a command with status 143, 130 or 129; a training saves its state first."""
 
 import os
 import signal
@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)  # Windows
 _Handlers = dict[signal.Signals, Callable[..., Any] | int | None]
 
 
@@ -32,7 +34,7 @@ def handle_signals() -> _Handlers:
     """Install our handlers, except for signals that are ignored, as under nohup. Returns the previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    before: _Handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before: _Handlers = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, _handle)

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
+from mnist_cnn import signals
 from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
 from mnist_cnn.data.pictures import read_picture
@@ -88,7 +89,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Call a command's main function as its module would, and return what a shell would see."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    on_signal = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    on_signal = {number: signal.getsignal(number) for number in signals.SIGNALS}
 
     def reset() -> None:  # Hydra configures logging for the process
         for handler in set(root.handlers) - set(handlers):

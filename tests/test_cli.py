@@ -3,6 +3,7 @@ import logging
 import os
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,3 +141,17 @@ def test_a_command_is_quoted_for_the_systems_shell(monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
         assert command_line("mnist_cnn.train", "a=b c") == 'python -m mnist_cnn.train "a=b c"'
+
+
+@posix
+def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_word(tmp_path: Path) -> None:
+    """Python's own handler would print the traceback of an import."""
+    (tmp_path / "hydra.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "mnist_cnn.train"]
+    done = subprocess.run(command, env=environment, capture_output=True, preexec_fn=default_sigint)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def default_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it

@@ -11,12 +11,14 @@ from mnist_cnn import signals
 from tests.conftest import posix
 
 pytestmark = posix
+STATUS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 
 
 @pytest.fixture(autouse=True)
 def before() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in signals.SIGNALS}
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored
     yield
     for number, handler in handlers.items():
@@ -28,7 +30,7 @@ def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), STATUS)
 def test_a_signal_ends_the_command_with_its_status(number: signal.Signals, status: int) -> None:
     signals.handle_signals()
     with pytest.raises(signals.Stopped) as stopped:
@@ -37,11 +39,15 @@ def test_a_signal_ends_the_command_with_its_status(number: signal.Signals, statu
 
 
 def test_the_previous_handlers_are_returned() -> None:
-    expected = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    expected = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     assert signals.handle_signals() == expected
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), STATUS)
 def test_a_deferred_signal_is_noted_and_ends_the_command_afterwards(number: signal.Signals, status: int) -> None:
     handler, noted = signal.getsignal(number), []
 

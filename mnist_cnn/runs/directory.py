@@ -134,6 +134,8 @@ class Run:
                 return False
         except Timeout:
             return True
+        except OSError:  # a disk that can only be read
+            return False
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
         """Start a training: what an earlier one left must not pass for its result. Writes .hydra/."""
@@ -150,19 +152,20 @@ class Run:
         return self.result().get("status") == "failed"
 
     def fail(self, error: str, overrides: Sequence[str]) -> None:
-        """Write why this run failed into result.json, unless there is the result of a complete run."""
-        with suppress(InUse), self.locked():
+        """Write why this run failed into result.json, unless a complete run's is there, or nothing can be written."""
+        with suppress(InUse, OSError), self.locked():
             if self.result().get("status") != "complete":
                 self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
 
     def forget_result(self, even_if_complete: bool = False) -> None:
         """Remove the result of a failed run, which is to be tried again."""
         if even_if_complete or self.result().get("status") != "complete":
-            (self.path / "result.json").unlink(missing_ok=True)
+            with suppress(OSError):  # a file in the place of the folder, or a disk that can only be read
+                (self.path / "result.json").unlink(missing_ok=True)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json: from here on the run is complete."""
-        write_atomically(self.path / "result.json", json.dumps(result, indent=2).encode() + b"\n")
+        write_atomically(self.path / "result.json", json.dumps(result, indent=2, allow_nan=False).encode() + b"\n")
 
     def remove_if_unused(self) -> None:
         """Remove the directory if there is nothing in it but a lock and a log, and parents that are then empty."""

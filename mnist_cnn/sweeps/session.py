@@ -78,8 +78,11 @@ def _without_resume(arguments: Sequence[str]) -> list[str]:
 
 def _print_table(plan: Plan) -> Table:
     table = compare({job.run: job.overrides for job in plan.jobs})
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
-        write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
+            write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
+    except OSError as error:
+        print(f"warning: {plan.folder / 'table.csv'} cannot be written: {error.strerror}", file=sys.stderr)
     print(table.render())
     return table

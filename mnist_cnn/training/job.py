@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Job:
             return {}
         with device_errors(self._remedy):
             (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
+        if not isfinite(test["test/loss"]):
+            raise RunError(f"test/loss is {test['test/loss']}: the training diverged; try a smaller optimizer.lr")
         result = self._result(test)
         if self.trainer.is_global_zero:
             self.run.finish(result)

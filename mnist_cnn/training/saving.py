@@ -69,7 +69,7 @@ class SaveBest(Checkpoint):
 class SaveLast(Checkpoint):
     """Keeps the newest complete state in one file: after every epoch, every `every_steps` steps, and upon a signal.
 
-    A state with NaN or infinity in it is never written: it ends the run with a RunError.
+    A state with NaN or infinity in it is never written: it ends the run with a RunError, as does such a loss.
     `config` becomes part of each checkpoint, so that a run resumes only with the settings it began with.
     """
 
@@ -119,6 +119,8 @@ class SaveLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check_finite(trainer, pl_module)
+        for name, value in trainer.callback_metrics.items():
+            self._require_finite(trainer, bool(value.isfinite()), name)
         self._save(trainer, pl_module, self._asked_to_stop(trainer))
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
@@ -132,11 +134,14 @@ class SaveLast(Checkpoint):
             raise signals.Stopped(signals.received() or SIGTERM)
 
     def _check_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # an infinite or NaN loss makes the weights NaN in the same step
-        finite = all(bool(weights.isfinite().all()) for weights in module.parameters())
-        if trainer.strategy.reduce_boolean_decision(not finite, all=False):
+        # a loss of NaN makes the weights NaN in the same step, an infinite one most often
+        here = all(bool(weights.isfinite().all()) for weights in module.parameters())
+        self._require_finite(trainer, trainer.strategy.reduce_boolean_decision(here), "the weights")
+
+    def _require_finite(self, trainer: pl.Trainer, finite: bool, what: str) -> None:
+        if not finite:
             kept = f"is from step {self._saved_step}" if self._saved_step else "was not reached yet"
             raise RunError(
-                f"the weights became NaN or infinite by step {trainer.global_step}: try a smaller "
+                f"{what} became NaN or infinite by step {trainer.global_step}: try a smaller "
                 f"optimizer.lr, or +trainer.gradient_clip_val=1; the last checkpoint {kept}"
             )

@@ -105,3 +105,28 @@ def test_a_job_that_another_process_failed_counts(cli: Callable[..., Answer], mo
     monkeypatch.setattr(job, "train", fail_elsewhere)
     answer = sweep(cli, "seed=0,1")
     assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: seed=1: no more memory there")
+
+
+def test_a_folder_that_cannot_be_written_fails_its_job_alone(here: Path, cli: Callable[..., Answer]) -> None:
+    FOLDER.mkdir()
+    (FOLDER / "seed=1").write_text("a file in its place")
+    answer = sweep(cli, "seed=0,1,2")
+    assert answer.status == 1
+    assert [Run(FOLDER / f"seed={seed}").status() for seed in (0, 2)] == ["complete", "complete"]
+    assert one_line(answer.err.splitlines(keepends=True)[-1]).startswith("error: seed=1: ")
+    assert (FOLDER / "seed=1").read_text() == "a file in its place"
+
+
+def test_a_complete_sweep_on_a_disk_that_can_only_be_read_prints_its_table(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    expected = sweep(cli, "seed=0,1").out
+    for function in ("mnist_cnn.sweeps.session.write_atomically", "mnist_cnn.runs.directory.FileLock.acquire"):
+        monkeypatch.setattr(function, read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    answer = sweep(cli, "seed=0,1")
+    assert (answer.status, answer.out) == (0, expected)
+    assert answer.err.splitlines()[1:] == ["warning: mine/table.csv cannot be written: Read-only file system"]

@@ -31,7 +31,7 @@ VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "sch
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -110,6 +110,31 @@ def test_an_infinite_loss_ends_the_run_and_leaves_the_last_checkpoint(
     if every_steps == "20":
         weights = read_checkpoint(Run(tmp_path).last)["state_dict"]
         assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_loss_that_is_not_finite_at_an_epochs_end_fails_the_run_though_the_weights_are(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = DigitClassifier.values
+
+    def diverged(self: DigitClassifier, stage: str) -> dict[str, Tensor]:
+        return real(self, stage) | {f"{stage}/loss": torch.tensor(float(value))}
+
+    monkeypatch.setattr(DigitClassifier, "values", diverged)
+    with pytest.raises(RunError, match=r"^train/loss became NaN or infinite by step 63: .* was not reached yet$"):
+        train(compose(*TINY), Run(tmp_path))
+    assert not Run(tmp_path).last.exists()
+
+
+def test_a_test_loss_that_is_not_finite_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverged(self: DigitClassifier) -> None:
+        self.log_dict({"test/loss": torch.inf, "test/acc": 0.1})
+
+    monkeypatch.setattr(DigitClassifier, "on_test_epoch_end", diverged)
+    with pytest.raises(RunError, match="^test/loss is inf: the training diverged"):
+        train(compose(*TINY), Run(tmp_path))
+    assert not Run(tmp_path).result()
 
 
 class Breaking(torch.optim.SGD):
