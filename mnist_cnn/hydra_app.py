@@ -59,6 +59,7 @@ def reported(run: Run) -> Iterator[None]:
 
 
 def _resume_command(run: Run) -> str:
-    """Return this command line with what makes it resume in the same directory; of two equal keys the last counts."""
+    """Return this command line with what makes it resume in the same directory."""
+    given = [each for each in sys.argv[1:] if not each.startswith(("hydra.run.dir=", "resume="))]
     where = Path(relative(run.path, HydraConfig.get().runtime.cwd)).as_posix()
-    return command_line("mnist_cnn.train", *sys.argv[1:], f"hydra.run.dir={quote(where)}", "resume=auto")
+    return command_line("mnist_cnn.train", *given, f"hydra.run.dir={quote(where)}")

@@ -69,8 +69,8 @@ def test_a_stopped_job_without_a_checkpoint_leaves_nothing(run: Run, caplog: pyt
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("resume=never seed=1", "resume=never seed=1 hydra.run.dir=outputs/run resume=auto"),
-        ("'data.dir=my data'", "'data.dir=my data' hydra.run.dir=outputs/run resume=auto"),
+        ("resume=never seed=1 hydra.run.dir=outputs/run", "seed=1 hydra.run.dir=outputs/run"),
+        ("'data.dir=my data'", "'data.dir=my data' hydra.run.dir=outputs/run"),
     ],
 )
 def test_a_stopped_run_tells_the_command_that_resumes_it(

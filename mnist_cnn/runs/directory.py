@@ -93,24 +93,33 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Return the decisive settings that it was begun with, flat; none if it was not begun."""
-        if isinstance(settings := self.result().get("settings"), dict):
-            return settings
-        try:  # it is not complete, or of a version that kept no settings there
+        settings = self.result().get("settings")  # a version before wrote none there
+        return settings if isinstance(settings, dict) else decisive(self.config())
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration that it was begun with, nested as in conf/; empty if it was not begun."""
+        try:
             config = OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / "config.yaml"))
         except Exception:  # noqa: BLE001 - OmegaConf and YAML have many for a damaged file
             return {}
-        return decisive({str(key): value for key, value in config.items()}) if isinstance(config, dict) else {}
+        return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
     def checkpoint_to_resume(self, resume: str) -> Path | None:
         """Return the checkpoint that resume=auto, outdated, never or a path stands for, if there is one.
 
-        Raises InputError if a path leads to no checkpoint.
+        A run that began with that path goes on from its own. Raises InputError if a path leads to no checkpoint.
         """
+        resume = self.resume_here(resume)
         if resume == "never":
             return None
         if resume in ("auto", "outdated"):
             return self.last if self.last.is_file() else None
         return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run
+
+    def resume_here(self, resume: str) -> str:
+        """Return resume, or auto if this run began with that path, and has saved since."""
+        began = self.last.is_file() and resume == self.config().get("resume")
+        return "auto" if began and resume not in ("never", "outdated") else resume
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -144,6 +153,8 @@ class Run:
             for file in (*self.last.parent.glob("*.ckpt"), self.metrics):
                 if file != resume_from:
                     file.unlink(missing_ok=True)
+            if resume_from and run_of(resume_from).best.is_file():  # it may stay the best
+                write_atomically(self.best, run_of(resume_from).best.read_bytes())
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
         write_atomically(self.path / ".hydra" / "overrides.yaml", overrides.encode())
 

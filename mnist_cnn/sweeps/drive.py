@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 
+from mnist_cnn.errors import InputError
 from mnist_cnn.settings import explain_hydra
 from mnist_cnn.sweeps.job import run_job
 from mnist_cnn.sweeps.plan import Job, Plan
@@ -62,8 +65,7 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
         return wrong, ""
     # a process that imports torch in its second job seems to leak to joblib, which starts another
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-    context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
+    launcher = build_launcher(plan)
     try:
         returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
     except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra could not compose the job, or a process died
@@ -73,6 +75,16 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
         log.warning("warning: the launcher failed: %s", reason)
         return wrong, reason
     return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""
+
+
+def build_launcher(plan: Plan) -> Launcher:
+    """Build the launcher that starts the jobs. Raises InputError if it refuses an option."""
+    context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
+    try:
+        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
+    except HydraException as error:
+        name = str(plan.cfg.hydra.launcher["_target_"]).rpartition(".")[2]
+        raise InputError(f"hydra.launcher cannot be used: {name}: {error.__cause__ or error}") from error
 
 
 def _compose_all(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:

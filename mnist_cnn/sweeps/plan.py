@@ -59,6 +59,7 @@ class Plan:
     cfg: DictConfig
     loader: ConfigLoader
     conf: str
+    repeated: int  # combinations that were given before
 
     @property
     def is_parallel(self) -> bool:
@@ -86,7 +87,7 @@ def plan(arguments: Sequence[str]) -> Plan:
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*arguments])
-        _check_launcher(overrides)
+        _check_hydras_own(overrides)
         groups = [
             str(each.input_line)
             for each in overrides
@@ -95,7 +96,7 @@ def plan(arguments: Sequence[str]) -> Plan:
         cfg = hydra.compose("train", [*_HYDRA, *groups], return_hydra_config=True)
         by_experiment = [f"{key}={values}" for key, values in (cfg.hydra.sweeper.params or {}).items()]
         given = {each.get_key_element(): each for each in parser.parse_overrides([*by_experiment, *arguments])}
-    task = [each for key, each in given.items() if not key.startswith(("hydra.", "hydra/"))]
+    task = [each for each in given.values() if not _is_hydras_own(each)]
     shared = [each for each in task if not each.is_sweep_override()]
     name = folder_name(sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group)))
     folder = Path(cfg.hydra.sweep.dir)
@@ -104,11 +105,13 @@ def plan(arguments: Sequence[str]) -> Plan:
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
     if any(each.key_or_group == "experiment" and is_sweep(_values(each)) for each in task if each not in shared):
         raise InputError("an experiment that lists values to sweep cannot be swept: give one at a time")
-    jobs = []
-    for values in product(*[_values(each) for each in task]):
-        own = folder_name(sorted(value for value, each in zip(values, task, strict=True) if each not in shared))
-        jobs.append(Job(own or "job", values, Run(folder.resolve() / (own or "job"))))
-    return Plan(folder, tuple(jobs), tuple(each.key_or_group for each in shared), cfg, loader, conf_digest())
+    jobs, combinations = dict[str, Job](), list(product(*[_values(each) for each in task]))
+    for values in combinations:
+        swept = [value for value, each in zip(values, task, strict=True) if each not in shared]
+        own = folder_name(sorted(swept)) or "job"
+        jobs[own] = Job(own, values, Run(folder.resolve() / own))  # seed=0,0 is one job
+    shared_keys, repeated = tuple(each.key_or_group for each in shared), len(combinations) - len(jobs)
+    return Plan(folder, tuple(jobs.values()), shared_keys, cfg, loader, conf_digest(), repeated)
 
 
 def is_sweep(overrides: Iterable[str]) -> bool:
@@ -144,9 +147,18 @@ def folder_name(overrides: Iterable[str]) -> str:
     return name if name == text else f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _check_launcher(overrides: Iterable[Override]) -> None:
-    """Raise InputError if the package of a launcher of Hydra's is not installed."""
-    for override in overrides:
+def _is_hydras_own(override: Override) -> bool:
+    return override.key_or_group.startswith(("hydra.", "hydra/"))
+
+
+def _check_hydras_own(overrides: Iterable[Override]) -> None:
+    """Raise InputError for what would change the jobs' folders, and for a launcher whose package is not installed."""
+    for override in filter(_is_hydras_own, overrides):
+        key, line = override.key_or_group, override.input_line
+        if override.is_sweep_override():
+            raise InputError(f"{line} cannot be swept: give one value")
+        if key == "hydra.sweep.subdir" or key.startswith("hydra.sweeper."):
+            raise InputError(f"{line} cannot be used: a sweep is KEY=a,b, and names the folders of its jobs itself")
         package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))
-        if override.key_or_group == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
-            raise missing_package(f"{override.input_line} needs a package", extra)
+        if key == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
+            raise missing_package(f"{line} needs a package", extra)

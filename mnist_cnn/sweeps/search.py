@@ -104,8 +104,8 @@ class Session:
         return winner(self.trials(), self.epochs)
 
     def command(self, trial: Trial) -> list[str]:
-        """Return all overrides of a trial."""
-        return [*self.overrides, *trial.overrides]
+        """Return all overrides of a trial, each key once: of two the last counts."""
+        return list({each.partition("=")[0]: each for each in (*self.overrides, *trial.overrides)}.values())
 
     def test(self, trial: Trial) -> dict[str, Any]:
         """Evaluate the winner on the test images, once."""

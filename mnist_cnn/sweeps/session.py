@@ -9,12 +9,12 @@ from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.runs.table import Table, compare
+from mnist_cnn.runs.table import Table, compare, find_runs
 from mnist_cnn.schema import Settings
 from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
-from mnist_cnn.sweeps.drive import drive
+from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import Plan, plan
 from mnist_cnn.sweeps.watch import watch
@@ -29,6 +29,7 @@ def sweep(arguments: Sequence[str]) -> int:
     if flags := [each for each in arguments if each.startswith("-")]:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
     planned = plan(arguments)
+    build_launcher(planned)
     settings = _check(planned)
     if settings.report:
         check_packages()
@@ -77,11 +78,13 @@ def _without_resume(arguments: Sequence[str]) -> list[str]:
 
 
 def _print_table(plan: Plan) -> Table:
-    table = compare({job.run: job.overrides for job in plan.jobs})
+    jobs = {job.run: job.overrides for job in plan.jobs}
+    table = compare(jobs)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
-            write_atomically(plan.folder / "table.csv", f"{table.render('csv')}\n".encode())
+            whole = compare(find_runs(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
+            write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:
         print(f"warning: {plan.folder / 'table.csv'} cannot be written: {error.strerror}", file=sys.stderr)
     print(table.render())

@@ -53,5 +53,5 @@ def _is_done(settings: Settings, run: Run) -> bool:
     """Whether the run is complete, and on the data that was asked for: the sample may have stood in for MNIST."""
     on_sample = run.result().get("dataset") == "mnist-sample"
     may_be_sample = "sample" in (settings.data.name, settings.data.fallback)
-    may_stay = settings.resume in ("auto", "outdated") and (may_be_sample or not on_sample)
+    may_stay = run.resume_here(settings.resume) in ("auto", "outdated") and (may_be_sample or not on_sample)
     return may_stay and bool(run.settings()) and standing_of(run, settings).status == "complete"

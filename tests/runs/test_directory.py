@@ -190,3 +190,17 @@ def test_a_log_that_is_open_stays_where_the_system_does_not_remove_it(
     monkeypatch.setattr(Path, "unlink", in_use)
     run.remove_if_unused()
     assert files(run.path) == {"train.log"}
+
+
+def test_a_run_that_began_with_a_path_goes_on_from_its_own_checkpoint(tmp_path: Path) -> None:
+    source, run = Run(tmp_path / "source"), Run(tmp_path / "run")
+    for file in (source.last, source.best):
+        write_atomically(file, b"theirs")
+    given = str(source.path)
+    assert run.checkpoint_to_resume(given) == source.last
+    run.begin(f"resume: {given}\n", "[]", source.last)
+    assert run.best.read_bytes() == b"theirs"  # no epoch of its own may be better
+    assert run.checkpoint_to_resume(given) == source.last  # it has saved nothing yet
+    write_atomically(run.last, b"ours")
+    assert run.checkpoint_to_resume(given) == run.last
+    assert run.checkpoint_to_resume(str(source.last)) == source.last  # another path: it is meant

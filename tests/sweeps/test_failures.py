@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.plugins.launcher import Launcher
 
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
@@ -69,6 +70,10 @@ def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable
         (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot be swept"),
         (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: give valid or same"),
         (["hydra/launcher=foo", "seed=0,1"], "Could not find 'hydra/launcher/foo'"),
+        (["hydra/launcher=joblib,basic", "seed=0,1"], "hydra/launcher=joblib,basic cannot be swept: give one value"),
+        (["hydra.sweep.subdir=x", "seed=0,1"], "hydra.sweep.subdir=x cannot be used: a sweep is KEY=a,b"),
+        (["+hydra.sweeper.params.seed='0,1'"], "cannot be used: a sweep is KEY=a,b"),
+        (["+hydra.launcher.partition=p", "seed=0,1"], "hydra.launcher cannot be used: BasicLauncher: "),
     ],
 )
 def test_what_is_wrong_in_all_jobs_is_one_line_before_anything_is_written(
@@ -85,7 +90,9 @@ def test_a_launcher_that_gives_up_is_tried_three_times_and_its_reason_told(
 ) -> None:
     attempts: list[int] = []
 
-    class Broken:
+    class Broken(Launcher):
+        def setup(self, **_: Any) -> None: ...
+
         def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
             attempts.append(len(overrides))
             raise BrokenPipeError("no workers\nat all")

@@ -61,8 +61,8 @@ def test_names_are_short_distinct_and_safe() -> None:
 
 
 def test_a_job_names_its_folder_to_hydra_whatever_is_in_it() -> None:
-    (job,) = plan(["seed=1", "hydra.sweep.dir='it\\'s mine'"]).jobs
-    composed = plan([*job.all_overrides]).cfg
+    planned = plan(["seed=1", "hydra.sweep.dir='it\\'s mine'"])
+    composed = planned.loader.load_sweep_config(planned.cfg, planned.jobs[0].all_overrides)
     assert composed.hydra.sweep.dir == str(Path("it's mine").resolve())
     assert composed.hydra.sweep.subdir == "job"
 
@@ -135,3 +135,17 @@ def test_a_folder_name_is_allowed_everywhere_and_tells_texts_apart(text: str) ->
     assert len(name.encode()) <= 120
     assert name != folder_name([f"{text}!"])
     assert folder_name(["model.padding=same", "seed=0"]) == "model.padding=same,seed=0"
+
+
+def test_what_begins_with_hydra_is_hydras_with_any_prefix() -> None:
+    given = ["hydra/launcher=joblib", "++hydra.launcher.n_jobs=2", "+hydra.job.env_set.X=y", "seed=0,1"]
+    planned = plan(given)
+    assert planned.folder == Path("outputs/sweeps/notebook")
+    assert [job.overrides for job in planned.jobs] == [("seed=0",), ("seed=1",)]
+    assert planned.cfg.hydra.launcher.n_jobs == 2
+
+
+@pytest.mark.parametrize(("given", "name"), [("seed=0,0", "seed=0"), ("optimizer.lr=0.001,1e-3", "optimizer.lr=0.001")])
+def test_a_combination_that_is_given_twice_is_one_job(given: str, name: str) -> None:
+    planned = plan([given])
+    assert (names(planned), planned.repeated) == ([name], 1)

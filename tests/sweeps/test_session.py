@@ -167,3 +167,16 @@ def test_two_jobs_at_once_train_what_each_trains_alone(cli: Callable[..., Answer
         at_once = weights(Run(FOLDER / f"model.padding=valid,trainer.max_epochs={epochs}"))
         assert all(torch.equal(at_once[key], value) for key, value in weights(alone).items())
         assert Run(FOLDER / f"model.padding=foo,trainer.max_epochs={epochs}").status() == "failed"
+
+
+def test_a_narrower_command_keeps_the_table_of_the_wider_one(cli: Callable[..., Answer]) -> None:
+    sweep(cli, "seed=0,1", "model.padding=valid,same")
+    narrow = sweep(cli, "seed=0,1", "model.padding=valid,valid")
+    assert "2 jobs (2 more are the same) in mine, 2 already complete" in narrow.err
+    assert "same" not in narrow.out
+    assert {row["model.padding"]: row["n"] for row in rows()} == {"valid": "2", "same": "2"}
+
+
+def test_threads_that_are_swept_on_purpose_are_rows(cli: Callable[..., Answer]) -> None:
+    assert sweep(cli, "threads=1,2", "seed=0").status == 0
+    assert [(row["threads"], row["n"]) for row in rows()] == [("1", "1"), ("2", "1")]

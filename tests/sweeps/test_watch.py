@@ -11,14 +11,15 @@ from mnist_cnn.files import write_atomically
 from mnist_cnn.sweeps.plan import Plan, plan
 from mnist_cnn.sweeps.watch import LiveView, watch
 
-RESULT = {"status": "complete", "dataset": "mnist", "test/acc": 0.5, "test/loss": 1.5, "test_images": 10}
+RESULT = {"status": "complete", "dataset": "mnist", "test/acc": 0.5, "test/loss": 1.5, "test_images": 10,
+          "overrides": ["seed=0"], "settings": {"seed": 0}}  # fmt: skip
 
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
     planned = plan(["seed=0,1,2", "hydra.sweep.dir=mine"])
-    planned.jobs[0].run.finish(RESULT)
+    planned.jobs[0].run.finish({**RESULT, "conf_hash": planned.conf})
     return planned
 
 
