@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mnist_cnn.cli import command_line, run_command
 from mnist_cnn.errors import InputError, RunError, missing_package
 from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range
+from mnist_cnn.schema import Range, is_decisive
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.job import check_single_process
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 _OWN = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", "reduction")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, search, and print the trials, what mattered, and the winner's command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, search, and print the trials, what mattered, and the winner's command.
+
+    Returns the exit status: 1 if a trial failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="search=NAME, n_trials=N, or as for train")
     given = parser.parse_args(arguments).overrides
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise
     print(_table(session))
     _finish(session)
+    return 1 if any(trial.run.has_failed() for trial in session.trials()) else 0
 
 
 def _open(given: Sequence[str]) -> "Session":
@@ -72,8 +76,13 @@ def _open(given: Sequence[str]) -> "Session":
     from mnist_cnn.sweeps.search import Session  # imports Optuna
 
     own.pop("n_trials", None)
-    parts = [name, *sorted([*others, *(f"{key}={value}" for key, value in own.items())])]
-    where = Path(folder) if folder else Path("outputs") / "searches" / folder_name(parts)
+    decisive = [each for each in others if is_decisive(each.partition("=")[0])]
+    named = [f"{key}={value}" for key, value in own.items()]
+    # earlier versions named the folder by all overrides
+    folders = [
+        Path("outputs") / "searches" / folder_name([name, *sorted([*given, *named])]) for given in (decisive, others)
+    ]
+    where = Path(folder) if folder else next((each for each in reversed(folders) if each.is_dir()), folders[0])
     session = Session(search, where, overrides, settings.trainer.max_epochs)
     session.begin()
     return session

@@ -128,7 +128,8 @@ def test_a_trial_that_fails_is_left_out_and_named(cli: Callable[..., Answer], mo
 
     monkeypatch.setattr(module, "train", fail_first)
     answer = run(cli, "n_trials=3")
-    assert answer.status == 0
+    assert answer.status == 1
+    assert answer.out.splitlines()[-2].startswith("winner: trial ")
     assert answer.err.startswith("trial 0: failed: the weights became NaN  optimizer=")
     assert "failed" in answer.out
     assert Run(HERE / "trial-000").result()["error"] == "the weights became NaN"
@@ -184,6 +185,33 @@ def test_a_store_that_is_damaged_or_of_another_search_is_one_line(cli: Callable[
             assert answer.status == 2
             assert f"{name} is damaged: remove its folder" in one_line(answer.err)
         (HERE / name).write_text(before)
+
+
+def test_trials_of_other_settings_end_the_search_before_anything_is_trained(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(cli, "n_trials=1")
+    store, trial = HERE / "search.json", HERE / "trial-000"
+    store_before, config = store.read_text(), (trial / ".hydra" / "config.yaml").read_text()
+    store.write_text(store_before.replace('"conf_hash": "', '"conf_hash": "x'))  # another conf/ then
+    (trial / "result.json").unlink()
+    (trial / ".hydra" / "config.yaml").write_text(config.replace("val_size: 2500", "val_size: 2400"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", lambda *_, **__: pytest.fail("it trains"))
+        answer = run(cli, "n_trials=2")
+    expected = "trial-000 was trained with data.val_size=2400, now it is 2500: trials would not compare"
+    assert (answer.status, expected in one_line(answer.err)) == (2, True)
+    (trial / ".hydra" / "config.yaml").write_text(config.replace("  stroke: 0.0\n", ""))  # before that key existed
+    assert run(cli, "n_trials=2").status == 0
+    assert json.loads(store.read_text()) == json.loads(store_before)
+
+
+def test_a_search_may_move_to_a_machine_with_other_cores(cli: Callable[..., Answer]) -> None:
+    for more in ((), ("threads=1",)):
+        answer = cli(search.main, "reduction=2", "n_trials=1", *TINY, *more)
+        assert answer.status == 0
+    assert len(list(Path("outputs/searches").iterdir())) == 1
+    assert "trial 0" not in answer.err  # it was complete
 
 
 def test_optuna_missing_is_named_with_its_command(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ several processes share a search by the locks of the runs.
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -19,8 +19,9 @@ from filelock import FileLock
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import InUse, Run
-from mnist_cnn.schema import Search
-from mnist_cnn.settings import compose
+from mnist_cnn.runs.standing import explain_differences, standing
+from mnist_cnn.schema import Search, is_decisive
+from mnist_cnn.settings import compose, conf_digest
 from mnist_cnn.sweeps.job import attempt
 from mnist_cnn.sweeps.proposals import Proposals
 from mnist_cnn.sweeps.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
@@ -45,21 +46,34 @@ class Session:
         return rungs(self.epochs, self.search.reduction) if self.search.pruner == "halving" else [self.epochs]
 
     def begin(self) -> None:
-        """Write what is searched, or compare it with what the folder holds. Raises InputError if they differ."""
-        file = self.folder / "search.json"
-        now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": sorted(self.overrides)}
+        """Write what is searched, or compare it and the trials with what the folder holds.
+
+        Raises InputError if another search is there, or a trial that was trained with other settings than today's.
+        """
+        file, conf = self.folder / "search.json", conf_digest()
+        now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": _decisive(self.overrides)}
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.locked():
-            if not file.exists():
-                write_atomically(file, json.dumps(now, indent=2).encode())
-        then = read_json(file)
-        if changed := [key for key in now if then.get(key) != json.loads(json.dumps(now[key]))]:
-            raise InputError(
-                f"{self.folder} holds another search: {changed[0]} was {then.get(changed[0])}, now it is "
-                f"{now[changed[0]]}: give another search.dir"
-            )
+            then = read_json(file) if file.exists() else now
+            then["overrides"] = _decisive(then.get("overrides", []))
+            if changed := [key for key in now if then.get(key) != json.loads(json.dumps(now[key]))]:
+                raise InputError(
+                    f"{self.folder} holds another search: {changed[0]} was {then.get(changed[0])}, now it is "
+                    f"{now[changed[0]]}: give another search.dir"
+                )
+            if then.get("conf_hash") != conf:
+                self._check_trials(conf)
+                write_atomically(file, json.dumps({**now, "conf_hash": conf}, indent=2).encode())
         for trial in self.trials():
             trial.run.forget_result()
+
+    def _check_trials(self, conf: str) -> None:
+        for trial in self.trials():
+            if changed := standing(trial.run, self.command(trial), conf).changed:
+                raise InputError(
+                    f"{trial.run.path} was trained with {explain_differences(changed)}: trials would not compare: "
+                    "give the old value, or another search.dir"
+                )
 
     def run(self) -> Iterator[Trial]:
         """Train trials until the search is complete. Yields each that was trained a step further, or failed."""
@@ -122,6 +136,11 @@ class Session:
         with _log_file(trial.run):
             said = attempt(lambda: train(compose(*overrides), trial.run, options), trial.run, overrides)
         return said is not None
+
+
+def _decisive(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides that decide a result, in alphabetical order."""
+    return sorted(each for each in overrides if is_decisive(each.partition("=")[0]))
 
 
 @contextmanager
