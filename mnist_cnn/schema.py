@@ -26,7 +26,17 @@ UNSET: Final = "(not set)"
 _DEVICE = "trainer.accelerator"  # a run may go on elsewhere
 
 # These settings decide where a run reads and writes and how fast it is, but not what it computes.
-_NOT_DECISIVE = {"resume", "report", "threads", "logger", "checkpoint", "data.dir", "data.mirrors", "data.fallback"}
+_NOT_DECISIVE = {
+    "resume",
+    "report",
+    "job_timeout",
+    "threads",
+    "logger",
+    "checkpoint",
+    "data.dir",
+    "data.mirrors",
+    "data.fallback",
+}
 
 
 def is_decisive(key: str) -> bool:
@@ -156,6 +166,7 @@ class Settings(_Group):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
     resume: str
     report: bool
+    job_timeout: Annotated[float, Field(gt=0, le=1e6)] | None = None  # minutes
     checkpoint: Checkpoint
     teacher: Teacher
     data: Data

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+from mnist_cnn.errors import RunError
+
 SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )  # Windows
@@ -58,6 +60,31 @@ def defer_signals() -> Iterator[None]:
             signal.signal(each, handler)
     if number is not None:
         raise Stopped(number)
+
+
+@contextmanager
+def time_limit(minutes: float | None) -> Iterator[None]:
+    """Within this context a signal is deferred as if it came after that time. Raises RunError if it ended the work."""
+    if minutes is None:
+        yield
+        return
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        _State.received = _State.received or signal.SIGTERM
+
+    timer = threading.Timer(60 * minutes, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Stopped as error:
+        if expired.is_set():
+            raise RunError(f"stopped after job_timeout={minutes:g} minutes: the same command resumes it") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def received() -> int | None:

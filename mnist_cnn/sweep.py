@@ -1,4 +1,4 @@
-"""Compare the runs of a sweep: `python -m mnist_cnn.sweep DIR [--sort KEY] [--csv|--json|--markdown]`.
+"""Compare the runs of a sweep: `python -m mnist_cnn.sweep DIR [--sort KEY] [--csv|--json|--markdown] [--runs]`.
 
 It may still be running: what is complete so far is compared. Runs of settings that are no longer theirs are outdated:
 they count nowhere, and a line tells what differs. The exit status is then 1.
@@ -12,7 +12,7 @@ from pathlib import Path
 from mnist_cnn.cli import command_line, run_command
 from mnist_cnn.files import relative
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.runs.table import compare, find_runs
+from mnist_cnn.runs.table import compare, find_runs, list_runs, render_records
 from mnist_cnn.settings import quote
 
 
@@ -24,8 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = parser.add_mutually_exclusive_group()
     for kind in ("csv", "json", "markdown"):
         formats.add_argument(f"--{kind}", action="store_const", const=kind, dest="kind", help=f"print {kind}")
+    parser.add_argument("--runs", action="store_true", help="a row per run, with all its settings: CSV, or JSON")
     options = parser.parse_args(arguments)
     runs = find_runs(options.folder)
+    if options.runs:
+        print(render_records(list_runs(runs), "json" if options.kind == "json" else "csv"))
+        return 0
     table = compare(runs, options.sort)
     print(table.render(options.kind or "text"))
     for run, changed in table.outdated.items():

@@ -1,6 +1,6 @@
 """Train the notebook's convnet, then test it: `python -m mnist_cnn.train [group=choice ...] [key=value ...]`.
 
-With -m, --multirun: sweep over lists of values. Run the same command again to continue.
+With -m, --multirun: sweep over lists of values. Run the same command again to continue. --plan lists the jobs alone.
 
 Everything is set in conf/. torch is imported late, so that --help and wrong values answer at once.
 """
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def command() -> int:
     """Train once; or sweep, with --multirun or an experiment that lists values to sweep."""
     arguments = [each for each in sys.argv[1:] if each not in ("-m", "--multirun")]
-    flags = [each for each in arguments if each.startswith("-")]
+    flags = [each for each in arguments if each.startswith("-") and each != "--plan"]
     if len(arguments) < len(sys.argv[1:]) or (not flags and is_sweep(arguments)):
         return sweep(arguments)
     run_hydra(main)

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mnist_cnn.errors import InputError, one_of
+from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import Differences, differences, is_decisive, neutral
@@ -105,19 +106,37 @@ class Table:
 
     def render(self, kind: str = "text") -> str:
         """Write the table as text, csv, json or markdown."""
-        if kind == "json":
-            return json.dumps(self.records(), indent=2)
-        if kind == "csv":
-            text, records = io.StringIO(newline=""), self.records()
-            writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["n"])
-            writer.writeheader()
-            writer.writerows(records)
-            return text.getvalue().rstrip("\r\n")
+        if kind in ("json", "csv"):
+            return render_records(self.records(), kind)
         head, *lines = self.cells()
         if kind == "markdown":
             rule = ["-" * max(map(len, column)) for column in zip(*lines, strict=True)]
             return "\n".join([*align([head, rule, *lines], "| ", " | ", " |"), "", self.note])
         return "\n".join([*align([head, *lines]), self.note])
+
+
+def list_runs(runs: Mapping[Run, Sequence[str]]) -> list[dict[str, Any]]:
+    """Return a flat record per run: its directory, status, figures and decisive settings."""
+    conf = conf_digest()
+    records = []
+    for run, overrides in runs.items():
+        status, result = standing(run, overrides, conf).status, run.result()
+        figures = _figures(result) if status in ("complete", "outdated") else {}
+        about: dict[str, Any] = {"run": relative(run.path), "status": status, "dataset": result.get("dataset")}
+        records.append(about | {name: figures.get(name) for name in FIGURES} | run.settings())
+    keys = dict.fromkeys(key for record in records for key in record)
+    return [{key: record.get(key) for key in keys} for record in records]
+
+
+def render_records(records: Sequence[Mapping[str, Any]], kind: str) -> str:
+    """Write records as json or csv."""
+    if kind == "json":
+        return json.dumps(records, indent=2)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["n"])
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().rstrip("\r\n")
 
 
 def align(lines: Sequence[Sequence[str]], left: str = "", between: str = "  ", right: str = "") -> list[str]:

@@ -29,7 +29,7 @@ def drive(plan: Plan) -> dict[Job, str]:
     Several processes may drive one sweep: they share its jobs, and each waits for those of the others.
     """
     left = [job for job in plan.jobs if plan.is_to_train(job)]
-    deaths, wrong = Counter[Job](), dict[Job, str]()
+    deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), set[Job]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
         launched = free if plan.is_parallel and not deaths else free[:1]  # alone, a job can end no other
@@ -45,6 +45,10 @@ def drive(plan: Plan) -> dict[Job, str]:
         wrong |= {job: str(job.run.result()["error"]) for job in left if job.run.has_failed()}  # others trained it
         left = [job for job in left if job not in wrong and not _has_ended(plan, job, job in returned)]
         if left and not launched:
+            if waited_for != {*left}:
+                waited_for = {*left}
+                names = ", ".join(job.name for job in left[:3]) + (", …" if len(left) > 3 else "")
+                log.warning("waiting for %d jobs that other processes train: %s", len(left), names)
             time.sleep(_WAIT)
     return wrong
 

@@ -9,7 +9,7 @@ from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.runs.table import Table, compare, find_runs
+from mnist_cnn.runs.table import Table, align, compare, find_runs
 from mnist_cnn.schema import Settings
 from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import compose
@@ -26,11 +26,15 @@ def sweep(arguments: Sequence[str]) -> int:
     Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, for an
     error that all jobs share; an error in one job fails that job alone.
     """
+    shown_only, arguments = "--plan" in arguments, [each for each in arguments if each != "--plan"]
     if flags := [each for each in arguments if each.startswith("-")]:
-        raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only")
+        raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only, or --plan")
     planned = plan(arguments)
     build_launcher(planned)
     settings = _check(planned)
+    if shown_only:
+        print(_show(planned))
+        return 0
     if settings.report:
         check_packages()
     for job in planned.jobs:
@@ -70,6 +74,17 @@ def _check(plan: Plan) -> Settings:
         else:
             return settings
     raise errors[0]
+
+
+def _show(plan: Plan) -> str:
+    """List the jobs with where each stands, and what the command would do with it."""
+    standings = {job: plan.standing(job).status for job in plan.jobs}
+    words = {"waiting": "new", "interrupted": "resumable"}
+    lines = [[job.name, words.get(status, status)] for job, status in standings.items()]
+    to_train = sum(plan.is_to_train(job) for job in plan.jobs)
+    return "\n".join(
+        [*align([["job", "status"], *lines]), f"{to_train} of {len(lines)} would be trained in {plan.folder}"]
+    )
 
 
 def _without_resume(arguments: Sequence[str]) -> list[str]:

@@ -59,7 +59,7 @@ class Job:
         """Train, test once, and write result.json. Returns its content; nothing if training paused."""
         if self.trainer.is_global_zero:
             log.info("%s", self)
-        with signals.defer_signals():
+        with signals.time_limit(self.settings.job_timeout), signals.defer_signals():
             self._fit()
         if self.options.pause_after is not None:
             return {}

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mnist_cnn import sweep as show
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import compose
-from mnist_cnn.sweeps import job
+from mnist_cnn.sweeps import drive, job
 from mnist_cnn.train import command, train
 from tests.conftest import Answer
 from tests.sweeps import FOLDER, TINY, rows, sweep, weights
@@ -180,3 +181,40 @@ def test_a_narrower_command_keeps_the_table_of_the_wider_one(cli: Callable[..., 
 def test_threads_that_are_swept_on_purpose_are_rows(cli: Callable[..., Answer]) -> None:
     assert sweep(cli, "threads=1,2", "seed=0").status == 0
     assert [(row["threads"], row["n"]) for row in rows()] == [("1", "1"), ("2", "1")]
+
+
+def test_a_plan_lists_the_jobs_and_trains_nothing(cli: Callable[..., Answer], started: list[str], here: Path) -> None:
+    empty = sweep(cli, "--plan", "seed=0,1")
+    assert (empty.status, list(here.iterdir())) == (0, [])
+    sweep(cli, "seed=1,1")
+    (FOLDER / "seed=1" / "result.json").unlink()
+    answer = sweep(cli, "--plan", "seed=0,1,2")
+    assert [line.split() for line in answer.out.splitlines()[:-1]] == [
+        ["job", "status"], ["seed=0", "new"], ["seed=1", "resumable"], ["seed=2", "new"]
+    ]  # fmt: skip
+    assert answer.out.endswith("3 of 3 would be trained in mine\n")
+    sweep(cli, "seed=0,1", "optimizer=adam")
+    answer = sweep(cli, "--plan", "seed=0,1,2")
+    assert [line.split()[1] for line in answer.out.splitlines()[1:-1]] == ["outdated", "resumable", "new"]
+
+
+def test_a_job_that_takes_too_long_is_saved_and_marked_and_resumes(cli: Callable[..., Answer]) -> None:
+    long = ("seed=0,1", "trainer.max_epochs=3000", "data.train_size=500")
+    answer = sweep(cli, *long, "job_timeout=0.02")
+    assert answer.status == 1
+    expected = "stopped after job_timeout=0.02 minutes: the same command resumes it"
+    assert [f"error: seed={seed}: {expected}" for seed in (0, 1)] == answer.err.splitlines()[-2:]
+    first = [len(Run(FOLDER / f"seed={seed}").rows()) for seed in (0, 1)]
+    sweep(cli, *long, "job_timeout=0.02")
+    assert all(len(Run(FOLDER / f"seed={seed}").rows()) > first[seed] > 0 for seed in (0, 1))
+
+
+def test_who_waits_says_for_whom(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(cli, "seed=0,0")
+    said = []
+    with ExitStack() as lock:
+        lock.enter_context(Run(FOLDER / "seed=1").locked())
+        monkeypatch.setattr(drive.time, "sleep", lambda _: lock.close())  # the other process ends
+        monkeypatch.setattr(drive.log, "warning", lambda text, *values: said.append(text % values))
+        assert sweep(cli, "seed=0,1").status == 0
+    assert said == ["waiting for 1 jobs that other processes train: seed=1"]
