@@ -72,7 +72,7 @@ def time_limit(minutes: float | None) -> Iterator[None]:
 
     def expire() -> None:
         expired.set()
-        _State.received = _State.received or signal.SIGTERM
+        request_stop()
 
     timer = threading.Timer(60 * minutes, expire)
     timer.daemon = True
@@ -85,6 +85,11 @@ def time_limit(minutes: float | None) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+
+
+def request_stop() -> None:
+    """Ask a training of this process to save and end, as SIGTERM would."""
+    _State.received = _State.received or signal.SIGTERM
 
 
 def received() -> int | None:

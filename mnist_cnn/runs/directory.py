@@ -130,9 +130,16 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=_LOCK_SECONDS):  # the system frees it when its holder dies
+                (self.path / ".lock").touch()  # for `begun_at`
                 yield
         except Timeout as error:
             raise InUse(f"{self.path} is in use by another process: give another hydra.run.dir") from error
+
+    def begun_at(self) -> float:
+        """Return when a process last began to train here, in seconds since the epoch; 0 if none did."""
+        with suppress(OSError):
+            return (self.path / ".lock").stat().st_mtime
+        return 0.0
 
     def is_in_use(self) -> bool:
         """Whether a process trains in this directory now."""

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -14,8 +15,9 @@ from hydra.types import HydraContext
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import explain_hydra
-from mnist_cnn.sweeps.job import run_job
+from mnist_cnn.sweeps.job import is_joblib, run_job
 from mnist_cnn.sweeps.plan import Job, Plan
+from mnist_cnn.sweeps.worker import stop_workers
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +34,19 @@ def drive(plan: Plan) -> dict[Job, str]:
     deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), set[Job]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
-        launched = free if plan.is_parallel and not deaths else free[:1]  # alone, a job can end no other
+        healthy = [job for job in free if not deaths[job]]
+        launched = healthy if plan.is_parallel and healthy else free[:1]  # alone, a job can end no other
+        begin = time.time()
         returned, reason = _launch(plan, launched)
-        for job in launched:
+        # a process that dies ends the whole launch: of the jobs that never started nothing can be said
+        started = [job for job in launched if job.run.begun_at() >= begin] or launched
+        for job in started:
             if job not in returned and not job.run.result():
                 deaths[job] += 1
                 if deaths[job] == _ATTEMPTS:
                     returned[job] = f"{_ATTEMPTS} attempts failed: {reason}"
-            if returned.get(job):
+        for job in returned:
+            if returned[job]:
                 job.run.fail(returned[job], job.overrides)
         wrong |= {job: message for job, message in returned.items() if message}
         wrong |= {job: str(job.run.result()["error"]) for job in left if job.run.has_failed()}  # others trained it
@@ -71,7 +78,8 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     launcher = build_launcher(plan)
     try:
-        returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
+        with stop_workers(plan.jobs[0].run.path.parent) if is_joblib(plan.cfg.hydra.launcher) else nullcontext():
+            returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
     except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra could not compose the job, or a process died
         if not plan.is_parallel:
             return dict.fromkeys(jobs, explain_hydra(error)), ""

@@ -18,6 +18,7 @@ from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import load
+from mnist_cnn.sweeps.worker import obey_driver
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 
@@ -33,14 +34,25 @@ def run_job(cfg: DictConfig) -> str:
     hydra = HydraConfig.get()
     run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), list(hydra.overrides.task)
 
+    by_joblib = is_joblib(hydra.launcher)
+
     def train_job() -> None:
         settings = load(cfg)
         check_single_process(settings)
-        if settings.trainer.accelerator != "cpu" and str(hydra.launcher["_target_"]).endswith(".JoblibLauncher"):
+        if by_joblib and settings.trainer.accelerator != "cpu":
             reserve_gpu()
         train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
 
-    return attempt(train_job, run, overrides) or ""
+    if not by_joblib:
+        return attempt(train_job, run, overrides) or ""
+    with obey_driver(run.path.parent) as may_run:
+        return attempt(train_job, run, overrides) or "" if may_run else ""
+    return ""
+
+
+def is_joblib(launcher: Any) -> bool:
+    """Whether joblib's processes run the jobs."""
+    return str(launcher["_target_"]).endswith(".JoblibLauncher")
 
 
 def attempt(training: Callable[[], object], run: Run, overrides: Sequence[str]) -> str | None:
@@ -74,7 +86,7 @@ def check_single_process(settings: Settings) -> None:
 def cores_per_job(launcher: Any) -> int:
     """Return how many CPU cores each of the jobs has that a launcher runs at once, for threads=null."""
     name = str(launcher["_target_"]).rpartition(".")[2]
-    if name == "JoblibLauncher":  # it has divided OMP_NUM_THREADS already
+    if is_joblib(launcher):  # it has divided OMP_NUM_THREADS already
         return max(1, machine_cores() // launcher.n_jobs) if launcher.n_jobs > 0 else 1
     if name == "LocalLauncher":  # all jobs at once
         return int(launcher.cpus_per_task or 1)

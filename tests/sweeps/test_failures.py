@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hydra.plugins.launcher import Launcher
 
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
+from mnist_cnn.settings import compose
 from mnist_cnn.sweeps import drive, job
 from mnist_cnn.train import train
 from tests.conftest import Answer, one_line
@@ -137,3 +139,29 @@ def test_a_complete_sweep_on_a_disk_that_can_only_be_read_prints_its_table(
     answer = sweep(cli, "seed=0,1")
     assert (answer.status, answer.out) == (0, expected)
     assert answer.err.splitlines()[1:] == ["warning: mine/table.csv cannot be written: Read-only file system"]
+
+
+def test_a_process_that_dies_costs_the_jobs_that_had_not_started_no_attempt(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[list[str]] = []
+
+    class Dying(Launcher):
+        def setup(self, **_: Any) -> None: ...
+
+        def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+            names = [each[-1].removeprefix("hydra.sweep.subdir=").strip("'") for each in overrides]
+            launched.append(names)
+            if "seed=0" in names:
+                with Run(FOLDER / "seed=0").locked():
+                    raise BrokenPipeError("killed")
+            for name in names:
+                train(compose(*TINY, name), Run(FOLDER / name))
+            return [SimpleNamespace(return_value="") for _ in names]
+
+    monkeypatch.setattr(drive.Plugins, "instantiate_launcher", lambda *_, **__: Dying())
+    answer = sweep(cli, "seed=0,1,2", "hydra/launcher=joblib")
+    assert launched == [["seed=0", "seed=1", "seed=2"], ["seed=1", "seed=2"], ["seed=0"], ["seed=0"]]
+    assert (answer.status, answer.err.splitlines()[-1]) == (
+        1, "error: seed=0: 3 attempts failed: BrokenPipeError: killed"
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""A process of joblib's and its driver: Ctrl-C lets every job save before it ends, and no worker outlives the driver.
+
+joblib kills its workers where the driver raises. So the driver defers a signal until the launch returns, and asks its
+workers by a file in the sweep's folder; a job that has saved returns, and the jobs after it return at once.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mnist_cnn import signals
+
+_EVERY = 0.5  # seconds between looks
+
+
+class _Worker:
+    """What the watching thread of this process knows."""
+
+    driver: int | None = None
+    folder = Path()
+    busy = False
+
+
+@contextmanager
+def obey_driver(folder: Path) -> Iterator[bool]:
+    """In a worker, within this context a job saves and ends when the driver stops, or has gone. Yields whether to run.
+
+    Swallows Stopped: the launcher would take it for a failure.
+    """
+    if _Worker.driver is None:
+        _Worker.driver = os.getppid()
+        threading.Thread(target=_watch, daemon=True).start()
+    _Worker.folder, _Worker.busy = folder, True
+    try:
+        with suppress(signals.Stopped):
+            yield not _is_to_stop()
+    finally:
+        _Worker.busy = False
+
+
+def _watch() -> None:
+    while not _has_lost_driver():
+        if _Worker.busy and _is_to_stop():
+            signals.request_stop()
+        time.sleep(_EVERY)
+    signals.request_stop()
+    while _Worker.busy:
+        time.sleep(_EVERY)
+    os._exit(143)  # its driver was killed: a waiting worker would keep its memory, and its GPU
+
+
+def _has_lost_driver() -> bool:
+    return os.getppid() != _Worker.driver
+
+
+def _is_to_stop() -> bool:
+    return _has_lost_driver() or _stop_file(_Worker.folder, os.getppid()).exists()
+
+
+@contextmanager
+def stop_workers(folder: Path) -> Iterator[None]:
+    """In the driver, within this context a signal is deferred and handed to the workers. Then raises Stopped."""
+    file, ended = _stop_file(folder, os.getpid()), threading.Event()
+
+    def hand_on() -> None:
+        while not ended.wait(_EVERY):
+            if signals.received() is not None:
+                file.touch()
+
+    thread = threading.Thread(target=hand_on, daemon=True)
+    with signals.defer_signals():
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            file.unlink(missing_ok=True)
+
+
+def _stop_file(folder: Path, driver: int) -> Path:
+    return folder / f".stop-{driver}"
