@@ -29,6 +29,7 @@ from mnist_cnn.cli import run_command
 from mnist_cnn.data import datasets
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.images import scale
+from mnist_cnn.keras import files
 from mnist_cnn.keras.convert import import_keras
 from mnist_cnn.model.backend import forward_fast
 from mnist_cnn.model.optimizers import build_optimizer
@@ -91,7 +92,7 @@ def twins(padding: str = "valid", seed: int = 0, train_on: Images | None = None)
     with TemporaryDirectory() as folder:
         file, checkpoint = Path(folder) / "digits.keras", Path(folder) / "digits.ckpt"
         model.save(file)
-        import_keras(file, checkpoint)
+        import_keras(files.read(file), checkpoint)
         return Twins(model, load_classifier(checkpoint))
 
 

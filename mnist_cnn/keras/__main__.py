@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     endings = (".ckpt",) if options.command == "import" else (".keras", ".weights.h5")
     _check(options.source, options.out, endings, options.force)
-    from mnist_cnn.keras.convert import export_keras, import_keras  # torch takes seconds
-
-    convert = import_keras if options.command == "import" else export_keras
+    convert = _import if options.command == "import" else _export
     try:
         description = convert(options.source, options.out)
     except OSError as error:
@@ -41,6 +39,21 @@ def _check(source: Path, out: Path, endings: tuple[str, ...], force: bool) -> No
         raise InputError(f"{out} already exists: use --force to overwrite it")
     if find_spec("h5py") is None:
         raise missing_package("Keras files need h5py", "keras")
+
+
+def _import(source: Path, out: Path) -> str:
+    from mnist_cnn.keras import files
+
+    file = files.read(source)  # before torch is imported: a file that cannot be read is refused at once
+    from mnist_cnn.keras.convert import import_keras
+
+    return import_keras(file, out)
+
+
+def _export(source: Path, out: Path) -> str:
+    from mnist_cnn.keras.convert import export_keras
+
+    return export_keras(source, out)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from lightning import __version__ as lightning_version
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.keras import files, nets, weights
+from mnist_cnn.keras.files import KerasFile
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.nets import outline_net
 from mnist_cnn.model.summary import count_parameters
@@ -14,17 +15,16 @@ from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import load_classifier
 
 
-def import_keras(source: Path, out: Path) -> str:
+def import_keras(file: KerasFile, out: Path) -> str:
     """Write the weights of a Keras file as a checkpoint. Returns a line that describes the network.
 
-    Raises InputError if the file is damaged or a different network, OSError if a file cannot be read or written.
+    Raises InputError if the file is of a different network, OSError if `out` cannot be written.
     """
-    file = files.read(source)
     try:
         options = nets.recognize(file)
         state = weights.to_torch(outline_net(**options), file.weights)
     except InputError as error:
-        raise InputError(f"{source} cannot be imported: {error}") from error
+        raise InputError(f"{file.path} cannot be imported: {error}") from error
     classifier = DigitClassifier(options)
     classifier.net.load_state_dict(state)
     checkpoint = {

@@ -36,6 +36,7 @@ class Layer(NamedTuple):
 class KerasFile(NamedTuple):
     """The content of a file: the layers (None in a file of weights only), and the weights of each layer by its name."""
 
+    path: Path
     layers: list[Layer] | None
     weights: dict[str, Weights]
     dtypes: set[str]  # in which the file stores the weights
@@ -46,6 +47,8 @@ def read(path: Path) -> KerasFile:
 
     Raises OSError if it cannot be opened, InputError if it is damaged, too large, or not a Keras file.
     """
+    if not path.is_file():  # opening a pipe waits until something is written to it
+        raise InputError(f"{path} is not a file")
     command = [sys.executable, "-P", reader.__file__]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread takes memory
     try:
@@ -56,17 +59,17 @@ def read(path: Path) -> KerasFile:
     if done.returncode:
         *_, reason = [f"status {done.returncode}", *done.stderr.decode(errors="replace").splitlines()]
         raise InputError(f"{path} is damaged, too large, or not a Keras file ({reason})")
-    return _parse(done.stdout)
+    return _parse(path, done.stdout)
 
 
-def _parse(content: bytes) -> KerasFile:
+def _parse(path: Path, content: bytes) -> KerasFile:
     weights: dict[str, Weights] = {}
     with np.load(io.BytesIO(content)) as arrays:
         header = json.loads(str(arrays["header"]))
         for number, layer in enumerate(header["weights"]):
             weights.setdefault(layer, []).append(arrays[f"arr_{number}"])
     layers = None if header["layers"] is None else [Layer(*layer) for layer in header["layers"]]
-    return KerasFile(layers, weights, set(header["dtypes"]))
+    return KerasFile(path, layers, weights, set(header["dtypes"]))
 
 
 def weights_file(weights: Sequence[Weights]) -> bytes:

@@ -60,7 +60,7 @@ def describe(model: keras.Model) -> KerasFile:
     """What reading the model's file gives, without a file."""
     listed = [Layer(*layer) for layer in reader.list_layers(json.loads(model.to_json()))]
     weights = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
-    return KerasFile(listed, weights, {"float32"})
+    return KerasFile(Path("digits.keras"), listed, weights, {"float32"})
 
 
 def probabilities(model: keras.Model, images: torch.Tensor) -> np.ndarray:

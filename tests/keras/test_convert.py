@@ -12,10 +12,14 @@ import torch
 from mnist_cnn import DigitClassifier, load_classifier
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.errors import InputError
-from mnist_cnn.keras import files
-from mnist_cnn.keras.convert import export_keras, import_keras
+from mnist_cnn.keras import convert, files
+from mnist_cnn.keras.convert import export_keras
 from mnist_cnn.runs import archive
 from tests.keras.models import build, edit_weights, probabilities, random_weights
+
+
+def import_keras(source: Path, out: Path) -> str:
+    return convert.import_keras(files.read(source), out)
 
 
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])

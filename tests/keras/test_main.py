@@ -44,7 +44,7 @@ def test_an_existing_file_is_overwritten_only_with_force(
         (["import", "{digits}", "{folder}/a.pt"], "a.pt cannot be written: give a name that ends in .ckpt"),
         (["export", "{digits}", "{folder}/a.h5"], "give a name that ends in .keras or .weights.h5"),
         (["import", "{folder}/none.keras", "{folder}/a.ckpt"], "none.keras does not exist"),
-        (["import", "{folder}", "{folder}/a.ckpt"], "cannot be read or written: Is a directory"),
+        (["import", "{folder}", "{folder}/a.ckpt"], "is not a file"),
         (["export", "{folder}", "{folder}/a.keras"], "there is no checkpoint"),
         (["export", "{digits}", "{folder}/a.keras"], "python -m mnist_cnn.keras import"),
         (["import", "{digits}", "/proc/none/a.ckpt"], "/proc/none/a.ckpt cannot be read or written: No such file"),
@@ -69,12 +69,13 @@ def test_without_h5py_the_line_says_what_to_install(
     assert one_line(answer.err) == 'error: Keras files need h5py: pip install "mnist_cnn[keras]"\n'
 
 
-def test_help_and_a_missing_file_do_not_import_torch() -> None:
+def test_help_and_a_file_that_cannot_be_read_do_not_import_torch(tmp_path: Path) -> None:
+    (tmp_path / "bad.keras").write_bytes(b"hello")
     code = (
         "import sys; from mnist_cnn.keras.__main__ import main; from mnist_cnn.errors import InputError\n"
-        "for arguments in (['--help'], ['import', 'none.keras', 'a.ckpt']):\n"
+        "for arguments in (['--help'], ['import', 'none.keras', 'a.ckpt'], ['import', 'bad.keras', 'a.ckpt']):\n"
         "    try: main(arguments)\n"
         "    except (SystemExit, InputError): print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert [line for line in done.stdout.splitlines() if line in ("True", "False")] == ["False", "False"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert [line for line in done.stdout.splitlines() if line in ("True", "False")] == ["False"] * 3
