@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults import Case, checkpoints, configs, disks, pictures, runs, saving, sources, stock, sweeps
+from tests.faults import Case, checkpoints, configs, disks, keras_files, pictures, runs, saving, sources, stock, sweeps
 
 SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
 COUNTS = {
@@ -40,6 +40,7 @@ def suites(work: Path, share: float) -> dict[str, Callable[[], Iterable[Case]]]:
         "checkpoints": lambda: checkpoints.cases(work / "checkpoints", count["checkpoints"]),
         "data": lambda: sources.cases(work / "data"),
         "pictures": lambda: pictures.cases(work / "pictures", count["pictures"]),
+        "keras_files": lambda: keras_files.cases(work / "keras_files"),
         "configs": lambda: configs.cases(work / "configs"),
         "sweep_kills": lambda: sweeps.kills(work / "sweep_kills", count["sweep_kills"]),
         "sweep_drivers": lambda: sweeps.drivers(work / "sweep_drivers", count["sweep_drivers"]),

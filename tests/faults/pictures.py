@@ -5,7 +5,6 @@ import itertools
 import os
 import random
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,9 +15,8 @@ import torch
 from PIL import Image
 
 from mnist_cnn.data.pictures import read_picture
-from mnist_cnn.errors import InputError
 from tests.commands import SERVER
-from tests.faults import Case
+from tests.faults import Case, measure
 
 _SEEDS = {  # format: options of PIL's `save`
     "PNG": [{}, {"optimize": True}],
@@ -127,26 +125,9 @@ def _case(picture: tuple[str, bytes], work: Path) -> Case:
     fault, content = picture
     file = work / f"{os.getpid()}.picture"
     file.write_bytes(content)
-    before, begin = _memory("VmRSS"), time.monotonic()
-    try:
+
+    def read() -> str:
         image = read_picture(file)
-        wrong = "" if image.shape == (28, 28) and image.dtype == torch.uint8 else f"became {image.shape}"
-    except InputError as error:
-        wrong = "" if "\n" not in str(error) else f"several lines: {error}"
-    except Exception as error:  # noqa: BLE001 - any other exception is a bug
-        wrong = f"{type(error).__name__}: {error}"
-    seconds = time.monotonic() - begin
-    grown = _memory("VmHWM") - before
-    if not wrong and grown > 1024:
-        wrong = f"took {grown} MiB"
-    return Case("picture", fault, wrong, seconds, limit=2)
+        return "" if image.shape == (28, 28) and image.dtype == torch.uint8 else f"became {image.shape}"
 
-
-def _memory(kind: str) -> int:
-    """Return this process's memory (VmRSS), or its peak since the last call for VmRSS (VmHWM), in MiB. 0 off Linux."""
-    if not Path("/proc/self/clear_refs").exists():
-        return 0
-    lines = Path("/proc/self/status").read_text().splitlines()
-    if kind == "VmRSS":
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    return next(int(line.split()[1]) // 2**10 for line in lines if line.startswith(kind))
+    return measure(Case("picture", fault, limit=2), read, mebibytes=1024)

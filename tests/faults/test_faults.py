@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import posix
-from tests.faults import Case, __main__, checkpoints, disks, pictures, runs, sweeps
+from tests.faults import Case, __main__, checkpoints, disks, keras_files, pictures, runs, sweeps
 
 pytestmark = posix
 
@@ -39,6 +39,10 @@ def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:
 
 def test_damaged_pictures_are_read_or_refused(tmp_path: Path) -> None:
     assert went_well(pictures.cases(tmp_path, 60), at_least=60)
+
+
+def test_keras_files_that_strangers_could_make_are_refused(tmp_path: Path) -> None:
+    assert went_well(keras_files.cases(tmp_path), at_least=19)
 
 
 def test_the_table_counts_what_went_wrong() -> None:

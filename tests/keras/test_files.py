@@ -1,11 +1,11 @@
 """Damaged files are refused in one line; what we write, Keras reads."""
 
+import os
 import random
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from mnist_cnn.errors import InputError
 from mnist_cnn.keras import files
 from mnist_cnn.keras.files import Layer
+from tests.faults.keras_files import hostile
 from tests.keras.models import build, describe, edit_weights, random_weights
 
 
@@ -75,13 +76,53 @@ def test_reading_has_a_time_limit(digits: Path, monkeypatch: pytest.MonkeyPatch)
     refuse(digits, "reading it takes more than 0.01 seconds")
 
 
-def test_reading_has_a_memory_limit(digits: Path, tmp_path: Path) -> None:
-    def ask_for_two_gigabytes(file: h5py.File) -> None:
-        del file["layers/dense/vars/0"]
-        file.create_dataset("layers/dense/vars/0", (2**15, 2**14), "f4", chunks=(2**10, 2**10))
+PROMISED = {  # file: what the refusal says
+    "a link to another .h5": "behind a link",
+    "a link to a pipe": "behind a link",
+    "a link to a device": "behind a link",
+    "a link to itself": "behind a link",
+    "a layer in another .h5": "behind a link",
+    "a layer's group in another .h5": "behind a link",
+    "all layers in another .h5": "behind a link",
+    "weights stored in another file": "in another file",
+    "weights stored in a pipe": "in another file",
+    "10^18 numbers": "asks for 4,000,000,000,000,000,",
+    "240 MB that were never written": "asks for 251,",
+    "20 MB, and 80 MB as float32": "asks for 83,",
+    "240 MB in 0.3 MB of gzip": "asks for 251,",
+    "a chunk of 1 GiB for 10 numbers": "filter returned failure",  # the process may not take so much
+    "config.json of 1.5 GiB": "asks for 1,610,612,736 bytes, and 67,108,864 are allowed",
+    "model.weights.h5 of 1.5 GiB": "asks for 1,610,612,736 bytes, and 67,108,864 are allowed",
+    "30 weights of a layer with a name of 40 kB": "asks for 1,20",
+    "a configuration of 3 MB": "asks for 3,145,731 bytes, and 1,048,576 are allowed",
+}
 
-    (tmp_path / "a.weights.h5").write_bytes(edit_weights(digits, ask_for_two_gigabytes))
-    refuse(tmp_path / "a.weights.h5", "Unable to allocate|MemoryError")
+
+@pytest.fixture(scope="module")
+def hostile_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return dict(hostile(tmp_path_factory.mktemp("hostile")))
+
+
+@pytest.mark.parametrize("kind", PROMISED)
+def test_a_hostile_file_is_refused_for_what_it_tries(
+    kind: str, hostile_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "a.keras").write_bytes(hostile_files[kind])
+    refuse(tmp_path / "a.keras", PROMISED[kind])
+    assert hostile_files.keys() == PROMISED.keys()
+
+
+def test_a_file_of_64_mib_is_read_and_one_byte_more_is_refused(digits: Path, tmp_path: Path) -> None:
+    content = edit_weights(digits, lambda file: None)
+    (tmp_path / "a.weights.h5").write_bytes(content + bytes(2**26 - len(content)))
+    assert len(files.read(tmp_path / "a.weights.h5").weights) == 4
+    (tmp_path / "a.weights.h5").write_bytes(content + bytes(2**26 + 1 - len(content)))
+    refuse(tmp_path / "a.weights.h5", "asks for 67,108,865 bytes")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refuse(tmp_path / "pipe", "is not a file")
 
 
 def arrays_of(model: keras.Model) -> list[Any]:
