@@ -59,7 +59,10 @@ def read(path: Path) -> KerasFile:
     if done.returncode:
         *_, reason = [f"status {done.returncode}", *done.stderr.decode(errors="replace").splitlines()]
         raise InputError(f"{path} is damaged, too large, or not a Keras file ({reason})")
-    return _parse(path, done.stdout)
+    try:
+        return _parse(path, done.stdout)
+    except RecursionError as error:  # this process may stand deeper in its stack
+        raise InputError(f"{path} is damaged: its configuration is nested too deeply") from error
 
 
 def _parse(path: Path, content: bytes) -> KerasFile:

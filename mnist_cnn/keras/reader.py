@@ -91,11 +91,11 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 def list_layers(model: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """List kind, name and settings of each layer. A model of another class is listed as one layer of that class."""
     entries = model["config"]["layers"] if model["class_name"] in ("Sequential", "Functional") else [model]
-    return [(_kind(entry), entry["config"].get("name", entry["class_name"]), entry["config"]) for entry in entries]
+    return [(_kind(entry), str(entry["config"].get("name", entry["class_name"])), entry["config"]) for entry in entries]
 
 
 def _kind(entry: dict[str, Any]) -> str:
-    kind, module = entry["class_name"], entry.get("module") or ""
+    kind, module = str(entry["class_name"]), entry.get("module") or ""
     if entry.get("registered_name") and not module.startswith("keras."):  # may be called Conv2D, too
         return f"custom class {kind}"
     return f"{kind} used more than once" if len(entry.get("inbound_nodes", [])) > 1 else kind

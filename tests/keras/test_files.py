@@ -47,6 +47,15 @@ def test_what_is_not_a_keras_file_is_refused_with_the_reason(tmp_path: Path) -> 
     refuse(tmp_path / "a.keras", r"not a Keras file \(KeyError: .*config.json")
 
 
+@pytest.mark.parametrize("depth", [960, 10_000])  # too deep here, as in Python 3.11; too deep for the reader, too
+def test_a_configuration_that_is_nested_too_deeply_is_refused(depth: int, digits: Path, tmp_path: Path) -> None:
+    config = '{"class_name":"A","config":{"a":' + "[" * depth + "]" * depth + "}}"
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", edit_weights(digits, lambda file: None))
+    refuse(tmp_path / "a.keras", "nested too deeply|RecursionError")
+
+
 def damage(content: bytes, generator: random.Random) -> bytes:
     if generator.random() < 0.2:
         return content[: generator.randrange(len(content))]

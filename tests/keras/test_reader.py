@@ -129,6 +129,12 @@ def test_a_class_of_the_users_own_is_not_taken_for_keras_own() -> None:
     assert [layer.kind for layer in describe(Subclassed()).layers] == ["custom class Subclassed"]
 
 
+def test_a_class_whose_name_is_no_text_is_listed_as_text() -> None:
+    entries = [{"class_name": name, "config": {}} for name in (["Conv2D"], 3, None)]
+    listed = reader.list_layers({"class_name": "Sequential", "config": {"layers": entries}})
+    assert [layer[:2] for layer in listed] == [("['Conv2D']", "['Conv2D']"), ("3", "3"), ("None", "None")]
+
+
 def test_a_layer_that_is_used_twice_is_not_taken_for_one_that_is_used_once() -> None:
     shared = layers.ReLU()
     kinds = [layer.kind for layer in describe(build(shared, shared, *NOTEBOOK)).layers]
