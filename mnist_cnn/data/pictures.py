@@ -4,13 +4,17 @@ LeCun, Cortes and Burges scaled the digit's longer side to 20 pixels, and placed
 all 70,000 images the longer side has 19 or 20 pixels, and the centre of mass is within 0.52 of row and column 14.
 """
 
+import math
+import re
 from os import PathLike
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFile, ImageFilter, ImageOps
+from PIL.ExifTags import Base
+from PIL.JpegImagePlugin import JpegImageFile
 from scipy import ndimage
 from torch import Tensor
 
@@ -22,6 +26,9 @@ from mnist_cnn.errors import InputError
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF")  # others can run programs (EPS) or take minutes (PPM)
 _MOST_PIXELS = 50_000_000  # to decode; takes at most 900 MB and 2 seconds
+_MOST_EXIF = 2**18  # bytes; one segment of a JPEG has up to 65,000
+_MOST_SCANNED = 1_500_000_000  # pixels of a JPEG times its scans, 1 ns each; a progressive JPEG has 10 scans
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a scan's marker, length and channels
 
 
 def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
@@ -32,6 +39,7 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
+            _check_effort(image)
             picture = _decode(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large: a picture may have {_MOST_PIXELS:,} pixels") from error
@@ -47,11 +55,26 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     return torch.from_numpy(fit_into_box(limit_width(fill_outline(crop_to_strokes(ink)))))
 
 
+def _check_effort(image: ImageFile.ImageFile) -> None:
+    """Raise an error if decoding would take more time or memory than the picture's size tells."""
+    tags = getattr(image, "tag_v2", {})  # a small TIFF may be the corner of a large tile
+    if int(tags.get(Base.TileWidth, 0)) * int(tags.get(Base.TileLength, 0)) > _MOST_PIXELS:
+        raise Image.DecompressionBombError
+    if isinstance(image, JpegImageFile) and image.fp:
+        image.fp.seek(0)
+        scans = len(_SCAN.findall(image.fp.read()))
+        if scans * math.prod(image.size) > _MOST_SCANNED:
+            raise ValueError(f"it has {scans:,} scans of {math.prod(image.size):,} pixels")
+
+
 def _decode(image: Image.Image) -> NDArray[np.float32]:
     """Decode to rows, columns and channels (one if it is grey), 0-255, upright, at most 512 on the longer side."""
     image.draft(image.mode, (_WORKING_SIDE, _WORKING_SIDE))  # decodes a large JPEG at a fraction of its size
     if image.width * image.height > _MOST_PIXELS:
         raise Image.DecompressionBombError
+    image.load()
+    if len(image.info.get("exif", b"")) > _MOST_EXIF:  # a PNG's may stand behind its pixels
+        raise ValueError(f"its EXIF data has more than {_MOST_EXIF:,} bytes")
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "1" and min(image.size) > 2 * SIDE:  # grey may be dots
         image = image.convert("L").filter(ImageFilter.BoxBlur(1))

@@ -1,4 +1,6 @@
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.data.strokes import crop_to_strokes
+from tests.faults import pictures as faults
 
 
 def draw(digit: torch.Tensor, side: int = 140, paper: int = 235, ink: int = 200) -> NDArray[np.uint8]:
@@ -153,6 +157,12 @@ def test_every_lossless_format_gives_the_same(name: str, sample: Dataset, read: 
     image = Image.fromarray(draw(sample.test.images[300, 0]))
     options = {"lossless": True} if name.endswith("webp") else {}
     assert torch.equal(read(image, name, **options), read(image))
+
+
+def test_a_tile_may_be_larger_than_the_picture(read: Callable[..., torch.Tensor], tmp_path: Path) -> None:
+    tile = np.pad(faults.page(), ((0, 8), (0, 6)), constant_values=20)
+    (tmp_path / "tile.tiff").write_bytes(faults.tiled_tiff(96, 128, zlib.compress(tile.tobytes())))
+    assert torch.equal(read_picture(tmp_path / "tile.tiff"), read(Image.fromarray(faults.page())))
 
 
 @pytest.mark.parametrize("greatest", [1, 255, 65_535])

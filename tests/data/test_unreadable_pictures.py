@@ -1,5 +1,8 @@
 """Files that are no picture of a digit are refused in one line."""
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.errors import InputError
 from tests.data.test_pictures import draw
+from tests.faults import pictures as faults
 
 
 @pytest.mark.parametrize(
@@ -94,3 +98,41 @@ def test_a_picture_of_too_many_pixels_is_refused(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)  # PIL itself refuses more than twice as many
     with pytest.raises(InputError, match="is too large"):
         read(Image.new("L", (100, 100)))
+
+
+def test_a_corner_of_a_tile_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    for width, height in ((7_072, 7_072), (2**31, 16)):
+        (tmp_path / "tile.tiff").write_bytes(faults.tiled_tiff(width, height, b""))
+        with pytest.raises(InputError, match="is too large"):
+            read_picture(tmp_path / "tile.tiff")
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(tmp_path: Path) -> None:
+    """Each costs as much time as decoding the picture once, and few bytes where it changes nothing."""
+    jpeg = io.BytesIO()
+    Image.new("L", (1000, 1000)).save(jpeg, "JPEG", progressive=True)  # of 6 scans
+    for count, message in ((1494, "is blank"), (1495, "it has 1,501 scans of 1,000,000 pixels")):
+        (tmp_path / "scans.jpg").write_bytes(faults.repeat_scan(jpeg.getvalue(), count))
+        with pytest.raises(InputError, match=message):
+            read_picture(tmp_path / "scans.jpg")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.webp"])
+def test_exif_data_of_more_than_256_kib_is_refused(
+    name: str, sample: Dataset, read: Callable[..., torch.Tensor]
+) -> None:
+    upright = Image.fromarray(draw(sample.test.images[500, 0]))
+    photo, exif = upright.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6
+    longest, longer = exif.tobytes().ljust(260_000, b"\0"), exif.tobytes().ljust(265_000, b"\0")
+    assert torch.equal(read(photo, name, lossless=True, exif=longest), read(upright))
+    with pytest.raises(InputError, match="its EXIF data has more than 262,144 bytes"):
+        read(photo, name, lossless=True, exif=longer)
+
+
+def test_exif_data_behind_the_pixels_is_refused_too(tmp_path: Path) -> None:
+    png, exif = faults.png(28, 28, None), b"eXIf" + bytes(265_000)
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    (tmp_path / "photo.png").write_bytes(png[:-12] + chunk + png[-12:])  # the last chunk has 12 bytes
+    with pytest.raises(InputError, match="its EXIF data has more than 262,144 bytes"):
+        read_picture(tmp_path / "photo.png")

@@ -6,13 +6,15 @@ import os
 import random
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from mnist_cnn.data.pictures import read_picture
 from tests.commands import SERVER
@@ -25,6 +27,7 @@ _SEEDS = {  # format: options of PIL's `save`
     "WEBP": [{"lossless": True}, {"quality": 80}],
     "TIFF": [{"compression": kind} for kind in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")],
 }
+_YCBCR = {262: 6, 277: 3, 258: (8, 8, 8)}  # tags of a TIFF
 
 
 def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -38,20 +41,60 @@ def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 def bombs() -> Iterator[tuple[str, bytes]]:
     """Yield small files that hold large pictures, and pictures of odd shapes, with a description."""
-    yield "a PNG of 100,000 x 100,000", _png(100_000, 100_000, b"")
-    yield "a PNG of 50 million pixels", _png(7_071, 7_071, None)
-    yield "a PNG of 50 million coloured pixels of 16 bits", _png(7_071, 7_071, None, depth=16, colour=6)
-    yield "a PNG with a text of 1 GB", _png(28, 28, None, text=2**30)
+    yield "a PNG of 100,000 x 100,000", png(100_000, 100_000, b"")
+    yield "a PNG of 50 million pixels", png(7_071, 7_071, None)
+    yield "a PNG of 50 million coloured pixels of 16 bits", png(7_071, 7_071, None, depth=16, colour=6)
+    yield "a PNG with a text of 1 GB", png(28, 28, None, text=2**30)
     yield "30,000 x 1", _encode("PNG", {}, np.full((1, 30_000), 255, np.uint8))
     yield "1 x 30,000", _encode("PNG", {}, np.full((30_000, 1), 255, np.uint8))
     yield "30,000 x 1 with ink", _encode("PNG", {}, np.tile(np.uint8([255, 0, 255]), 10_000)[None])
     yield "1 x 1", _encode("PNG", {}, np.zeros((1, 1), np.uint8))
+    yield "a PNG with a million EXIF headers", png(28, 28, None, exif=b"Exif\0\0" * 10**6)  # CVE-2026-96643
+    turned = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\5\0" + struct.pack("<II", 10**6, 26) + b"\0\0\0\0"
+    yield "a PNG turned by a million fractions", png(28, 28, None, exif=turned + b"\1\0\0\0" * 2 * 10**6)
+    progressive = _encode("JPEG", {"progressive": True}, np.zeros((3000, 3000), np.uint8))
+    yield "a JPEG of 2,000 scans", repeat_scan(progressive, 2000)
+    yield "a TIFF whose tile is 40,000 x 40,000", tiled_tiff(40_000, 40_000, _zeros(1526))  # CVE-2026-112395
+    yield "a TIFF whose tile has no data", tiled_tiff(7_000, 7_000, b"")
+    yield "a tiled TIFF in YCbCr, 4 x 4 pixels a colour", tiled_tiff(128, 128, _zeros(1), {**_YCBCR, 530: (4, 4)})
+    yield "a TIFF in YCbCr, 4 x 4 pixels a colour", _striped_tiff(_zeros(1), {**_YCBCR, 530: (4, 4)})
+    yield "a TIFF in YCbCr, 7 x 3 pixels a colour", _striped_tiff(_zeros(1), {**_YCBCR, 530: (7, 3)})
+    yield "a TIFF in YCbCr, cut", _striped_tiff(_zeros(1)[:20], {**_YCBCR, 530: (2, 2)})
     yield "a TIFF whose directory points to itself", _endless_tiff()
     yield "a PPM of comments", b"P1 7000 7000\n" + b"#\n" * 400_000
     yield "an EPS program in an endless loop", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
 
 
-def _page() -> np.ndarray:
+def repeat_scan(jpeg: bytes, count: int) -> bytes:
+    """Return a progressive JPEG with its last scan so many times more."""
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    return jpeg[:-2] + scan * count + jpeg[-2:]
+
+
+def tiled_tiff(width: int, height: int, data: bytes, tags: Mapping[int, Any] = MappingProxyType({})) -> bytes:
+    """Return a TIFF of 90 x 120 pixels in the corner of one tile."""
+    return _tiff(data, {322: width, 323: height, 324: 1024, 325: len(data), **tags})
+
+
+def _striped_tiff(data: bytes, tags: Mapping[int, Any]) -> bytes:
+    return _tiff(data, {273: 1024, 278: 120, 279: len(data), **tags})
+
+
+def _tiff(data: bytes, tags: Mapping[int, Any]) -> bytes:
+    directory, buffer = TiffImagePlugin.ImageFileDirectory_v2(), io.BytesIO()
+    for tag, value in {256: 90, 257: 120, 258: 8, 259: 8, 262: 1, 277: 1, **tags}.items():  # packed by zlib, grey
+        directory[tag] = value
+    directory.save(buffer)
+    return buffer.getvalue().ljust(1024, b"\0") + data
+
+
+def _zeros(mebibytes: int) -> bytes:
+    packer = zlib.compressobj(9)
+    first, more = (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + more * (mebibytes - 1)
+
+
+def page() -> np.ndarray:
     page = np.full((120, 90), 235, np.uint8)
     page[20:100, 40:52] = 20
     return page
@@ -59,7 +102,7 @@ def _page() -> np.ndarray:
 
 def _encode(kind: str, options: dict[str, object], pixels: np.ndarray | None = None) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(_page() if pixels is None else pixels).save(buffer, kind, **options)
+    Image.fromarray(page() if pixels is None else pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -84,7 +127,9 @@ def _damage(good: bytes, chance: random.Random) -> bytes:
     return bytes(damaged)
 
 
-def _png(width: int, height: int, rows: bytes | None, depth: int = 8, colour: int = 0, text: int = 0) -> bytes:
+def png(
+    width: int, height: int, rows: bytes | None, depth: int = 8, colour: int = 0, text: int = 0, exif: bytes = b""
+) -> bytes:
     """Return a PNG whose pixels are all 0: 50 million take 50,000 bytes. `rows` replaces its pixel data."""
     channels = {0: 1, 6: 4}[colour]
     packer = zlib.compressobj(9)
@@ -98,6 +143,8 @@ def _png(width: int, height: int, rows: bytes | None, depth: int = 8, colour: in
         squeezer = zlib.compressobj(9)
         squeezed = b"".join(squeezer.compress(bytes(2**20)) for _ in range(text // 2**20)) + squeezer.flush()
         chunks.append((b"zTXt", b"Comment\0\0" + squeezed))
+    if exif:
+        chunks.append((b"eXIf", exif))
     chunks += [(b"IDAT", packed), (b"IEND", b"")]
     body = b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
