@@ -6,6 +6,7 @@ all 70,000 images the longer side has 19 or 20 pixels, and the centre of mass is
 
 import math
 import re
+import warnings
 from os import PathLike
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     Raises InputError if the file is missing, cannot be decoded, is too large, or is blank.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as image:
             _check_effort(image)
             picture = _decode(image)
     except Image.DecompressionBombError as error:

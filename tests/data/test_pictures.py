@@ -159,6 +159,18 @@ def test_every_lossless_format_gives_the_same(name: str, sample: Dataset, read: 
     assert torch.equal(read(image, name, **options), read(image))
 
 
+@pytest.mark.parametrize("kind", faults.MANY_FRAMES)
+def test_of_several_frames_the_first_is_read(kind: str, read: Callable[..., torch.Tensor], tmp_path: Path) -> None:
+    (tmp_path / "frames").write_bytes(faults.of_frames(kind))
+    single = read(Image.fromarray(faults.page()), "page.jpg" if kind == "MPO" else "page.png")
+    assert torch.equal(read_picture(tmp_path / "frames"), single)
+
+
+def test_an_mpo_with_a_wrong_directory_is_read_as_a_jpeg(read: Callable[..., torch.Tensor], tmp_path: Path) -> None:
+    (tmp_path / "frames.mpo").write_bytes(faults.miscounted_mpo())
+    assert torch.equal(read_picture(tmp_path / "frames.mpo"), read(Image.fromarray(faults.page()), "page.jpg"))
+
+
 def test_a_tile_may_be_larger_than_the_picture(read: Callable[..., torch.Tensor], tmp_path: Path) -> None:
     tile = np.pad(faults.page(), ((0, 8), (0, 6)), constant_values=20)
     (tmp_path / "tile.tiff").write_bytes(faults.tiled_tiff(96, 128, zlib.compress(tile.tobytes())))

@@ -27,6 +27,7 @@ _SEEDS = {  # format: options of PIL's `save`
     "WEBP": [{"lossless": True}, {"quality": 80}],
     "TIFF": [{"compression": kind} for kind in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")],
 }
+MANY_FRAMES = ("GIF", "TIFF", "WEBP", "PNG", "MPO")
 _YCBCR = {262: 6, 277: 3, 258: (8, 8, 8)}  # tags of a TIFF
 
 
@@ -54,6 +55,9 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "a PNG turned by a million fractions", png(28, 28, None, exif=turned + b"\1\0\0\0" * 2 * 10**6)
     progressive = _encode("JPEG", {"progressive": True}, np.zeros((3000, 3000), np.uint8))
     yield "a JPEG of 2,000 scans", repeat_scan(progressive, 2000)
+    yield from ((f"{kind} whose frames differ in mode", of_frames(kind)) for kind in MANY_FRAMES)  # CVE-2026-96639
+    yield "an MPO whose second frame is 65,500 x 65,500", _mpo_bomb()  # CVE-2026-96636
+    yield "an MPO of two frames that claims two billion", miscounted_mpo()
     yield "a TIFF whose tile is 40,000 x 40,000", tiled_tiff(40_000, 40_000, _zeros(1526))  # CVE-2026-112395
     yield "a TIFF whose tile has no data", tiled_tiff(7_000, 7_000, b"")
     yield "a tiled TIFF in YCbCr, 4 x 4 pixels a colour", tiled_tiff(128, 128, _zeros(1), {**_YCBCR, 530: (4, 4)})
@@ -63,6 +67,26 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "a TIFF whose directory points to itself", _endless_tiff()
     yield "a PPM of comments", b"P1 7000 7000\n" + b"#\n" * 400_000
     yield "an EPS program in an endless loop", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
+
+
+def of_frames(kind: str) -> bytes:
+    """Return a page, then blank pages in other modes, as a file of several frames."""
+    blank = [Image.new(mode, (90, 120)) for mode in (("RGB",) if kind == "MPO" else ("RGB", "1", "RGBA"))]
+    return _encode(kind, {"save_all": True, "append_images": blank, "lossless": True})
+
+
+def miscounted_mpo() -> bytes:
+    """Return an MPO of two frames that claims to have two billion."""
+    count = b"\x01\xb0\4\0\1\0\0\0"
+    return of_frames("MPO").replace(count + struct.pack("<I", 2), count + struct.pack("<I", 2**31 - 1))
+
+
+def _mpo_bomb() -> bytes:
+    """Return an MPO whose second frame claims a size of its own."""
+    content = bytearray(of_frames("MPO"))
+    frame = content.rindex(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = struct.pack(">HH", 65_500, 65_500)
+    return bytes(content)
 
 
 def repeat_scan(jpeg: bytes, count: int) -> bytes:
