@@ -68,6 +68,8 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     yield "bytearray(20 GB)", among_the_weights(Call(bytearray, 20 * 2**30))
     yield "an empty storage of 20 GB", among_the_weights(Call(torch.UntypedStorage, 20 * 2**30))
     yield "a sparse tensor", among_the_weights(torch.ones(2, 2).to_sparse())
+    outside = torch.sparse_coo_tensor([[5], [5]], [1.0], (2, 2), check_invariants=False)
+    yield "a sparse tensor whose indices lie outside", among_the_weights(outside)
     yield (
         "a torch.nn.Module for a network",
         torch_file(checkpoint | {"hyper_parameters": {"model": torch.nn.Linear(2, 2)}}),
@@ -77,10 +79,13 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     yield "_target_ in the hyper-parameters", as_the_network(name="conv", _target_="os.system")
     more = {**checkpoint["hyper_parameters"], "optimizer": {"_target_": "os.system"}}
     yield "a hyper-parameter more", torch_file(checkpoint | {"hyper_parameters": more})
+    called = {**checkpoint["hyper_parameters"], "_instantiator": "os.system"}  # CVE-2026-58659
+    yield "an instantiator in the hyper-parameters", torch_file(checkpoint | {"hyper_parameters": called})
     yield "a weight of 10^12 numbers in 4 bytes", among_the_weights(torch.ones(1).expand(10**6, 10**6))
     infinite = {name: value / 0 for name, value in checkpoint["state_dict"].items()}
     yield "weights that are not finite", torch_file(checkpoint | {"state_dict": infinite})
     yield "a torch file from before zip", torch_file(checkpoint | {"evil": shell}, as_zip=False)
+    yield "a TorchScript file", _torch_script()
     yield "a tar archive", _tar(pickle.dumps(shell, protocol=2))
     yield "a bare pickle", pickle.dumps(shell, protocol=2)
     yield from _zips(records(good), records(among_the_weights(shell))["archive/data.pkl"])
@@ -110,12 +115,15 @@ def _pickles(good: Mapping[str, bytes], evil: bytes) -> Iterator[tuple[str, byte
     head = b"(X\7\0\0\0storage" + storage + b"X\1\0\0\0000X\3\0\0\0cpuJ"
     true = head + struct.pack("<i", len(good["archive/data/0"]) // 4)
     false = b"\x80\x02" + head + struct.pack("<i", 2**31 - 1) + b"tq\0"
+    sizes = b"K\0K\1\x85K\1\x85\x89" + ordered + b")R"  # offset, size, stride, requires_grad, hooks
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + true + b"tQ" + sizes + b"tR"
     for kind, content in {
         "protocol 4": evil,
         "a tensor that claims others' bytes": more,
         "a tensor that leaves bytes": less,
         "a storage whose key is a list": b"\x80\x02(X\7\0\0\0storage" + storage + b"]X\0\0\0\0K\1tQ.",
         "a storage that is a number": b"\x80\x02K\1Q.",
+        "an item set in a tensor": b"\x80\x02" + tensor + b"K\0K\1s.",  # CVE-2026-24747
         "a storage named by the memo": false + true + b"th\0Q.",
         "a storage named by the memo, after five constants": false + true + b"h\0Q.",
         "an attribute of a class": b"\x80\x02ccollections\nCounter\nN}X\4\0\0\0evilK\1s\x86b.",
@@ -127,6 +135,13 @@ def _pickles(good: Mapping[str, bytes], evil: bytes) -> Iterator[tuple[str, byte
         "room for 2 billion values": b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".",
     }.items():
         yield f"a pickle: {kind}", zip_file({**good, name: content})
+
+
+def _torch_script() -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):  # it is deprecated
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
+    return buffer.getvalue()
 
 
 def _tar(content: bytes) -> bytes:

@@ -1,3 +1,6 @@
+import importlib
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
+import mnist_cnn
 from mnist_cnn import DigitClassifier, load_classifier
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.errors import InputError
@@ -108,7 +112,7 @@ def test_hostile_files_run_nothing_and_load_nothing(
             refused += 1
         assert not proof.exists(), kind
     assert loaded == ["a second pickle in capitals"]  # a record that nobody reads
-    assert refused >= 37
+    assert refused >= 41
 
 
 def test_the_proof_would_show(checkpoint: dict[str, Any], tmp_path: Path) -> None:
@@ -117,6 +121,31 @@ def test_the_proof_would_show(checkpoint: dict[str, Any], tmp_path: Path) -> Non
     (tmp_path / "hostile.ckpt").write_bytes(content)
     torch.load(tmp_path / "hostile.ckpt", weights_only=False)
     assert (tmp_path / "executed").is_dir(), kind
+
+
+@pytest.mark.parametrize("load", [load_classifier, DigitClassifier.load_from_checkpoint], ids=["ours", "Lightning's"])
+def test_a_function_that_hyper_parameters_name_is_not_imported(
+    load: Callable[[Path], Any], checkpoint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning imported and called it before 2.6.6 (CVE-2026-58659)."""
+    (tmp_path / "stranger.py").write_text(f"import os; os.mkdir({str(tmp_path / 'executed')!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = {**checkpoint["hyper_parameters"], "_instantiator": "stranger.call"}
+    version = {"pytorch-lightning_version": pl.__version__}
+    file = write(tmp_path / "file.ckpt", checkpoint | version | {"hyper_parameters": named})
+    with pytest.raises(ValueError, match="no checkpoint of a DigitClassifier|blocked to prevent arbitrary code"):
+        load(file)
+    assert not (tmp_path / "executed").exists()
+    importlib.import_module("stranger")  # it would have shown
+    assert (tmp_path / "executed").is_dir()
+    del sys.modules["stranger"]
+
+
+def test_the_package_has_one_way_to_load_and_it_runs_no_code() -> None:
+    source = "\n".join(file.read_text() for file in Path(mnist_cnn.__file__).parent.rglob("*.py"))
+    (load,) = re.findall(r"\btorch\.load\(.*", source)
+    assert "weights_only=True" in load
+    assert not re.search(r"weights_only=(False|None)|import pickle\b|safe_globals|jit\.load", source)
 
 
 def network(**model: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
