@@ -159,7 +159,7 @@ def _resume(case: Case, work: Path, content: bytes) -> Case:
     file.write_bytes(content)
     begin = time.monotonic()
     try:
-        train(compose(*QUICK, f"resume={file}"), Run(work / "resumed"))
+        train(compose(*QUICK, f"resume={file}"), Run(work / case.fault.replace(" ", "-")))
     except InputError as error:
         wrong = "" if "\n" not in str(error) and case.fault != "the right one" else f"said {error}"
     except Exception as error:  # noqa: BLE001 - that is what is looked for
