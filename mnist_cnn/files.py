@@ -1,7 +1,9 @@
-"""Write files whole or not at all, also when the machine stops in between; name them as a person would."""
+"""Write and remove files whole or not at all, also when the power fails: a name lasts once its folder is synced."""
 
+import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -11,13 +13,51 @@ def write_atomically(path: Path, content: bytes) -> None:
     Only one process at a time may write a file. What a killed one leaves, the next one overwrites.
     Raises OSError, naming the file, if it cannot be written. What was there before is then still there.
     """
+    with _replaced(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def link_atomically(link: Path, target: Path) -> None:
+    """Point a symbolic link to a folder; a relative `target` starts at the link's own folder."""
+    with _replaced(link) as temporary:
+        temporary.unlink(missing_ok=True)
+        if os.name != "posix":
+            link.unlink(missing_ok=True)  # Windows replaces no link to a folder
+        temporary.symlink_to(target, target_is_directory=True)
+
+
+def remove(file: Path) -> None:
+    """Remove a file, if it is there; it is gone for good before anything else is written."""
+    file.unlink(missing_ok=True)
+    if file.parent.is_dir():  # also if the file is not there: who removed it may not have synced
+        _sync_folder(file.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and the parents that it lacks, to last."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def sync_path(folder: Path) -> None:
+    """Let a folder last that another program may have made, with its parents."""
+    folder = folder.resolve()
+    while not os.path.ismount(folder):
+        folder = folder.parent
+        _sync_folder(folder)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Let what is made at a temporary path take the place of `path`."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        make_folder(path.parent)
+        yield temporary
         temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -25,12 +65,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk names no file
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened, hence not synced
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync the names in a folder, where the system lets us."""
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder above our own need not be readable
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def relative(path: Path, folder: str = os.curdir) -> str:

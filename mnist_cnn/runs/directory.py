@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from omegaconf import ListConfig, OmegaConf
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import relative, write_atomically
+from mnist_cnn.files import link_atomically, relative, remove, sync_path, write_atomically
 from mnist_cnn.schema import decisive
 
 _LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
@@ -155,11 +155,12 @@ class Run:
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
         """Start a training: what an earlier one left must not pass for its result. Writes .hydra/."""
-        (self.path / "result.json").unlink(missing_ok=True)
-        if resume_from != self.last:
-            for file in (*self.last.parent.glob("*.ckpt"), self.metrics):
+        sync_path(self.path)  # Hydra has made it
+        remove(self.path / "result.json")
+        if resume_from != self.last:  # it goes next: without it the run starts over
+            for file in (self.last, *self.last.parent.glob("*.ckpt"), self.metrics):
                 if file != resume_from:
-                    file.unlink(missing_ok=True)
+                    remove(file)
             if resume_from and run_of(resume_from).best.is_file():  # it may stay the best
                 write_atomically(self.best, run_of(resume_from).best.read_bytes())
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
@@ -179,7 +180,7 @@ class Run:
         """Remove the result of a failed run, which is to be tried again."""
         if even_if_complete or self.result().get("status") != "complete":
             with suppress(OSError):  # a file in the place of the folder, or a disk that can only be read
-                (self.path / "result.json").unlink(missing_ok=True)
+                remove(self.path / "result.json")
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json: from here on the run is complete."""
@@ -201,11 +202,10 @@ class Run:
             return
         latest, target = outputs / "latest", path.relative_to(outputs)
         with suppress(OSError):  # there is a folder of that name
-            latest.unlink(missing_ok=True)
             try:
-                latest.symlink_to(target, target_is_directory=True)
+                link_atomically(latest, target)
             except OSError:  # Windows allows symbolic links to few: a file names the run, and `follow` reads it
-                latest.write_text(target.as_posix(), "utf-8")
+                write_atomically(latest, target.as_posix().encode())
 
 
 def follow(path: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import make_folder, write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
 from mnist_cnn.schema import Search, is_decisive
@@ -52,7 +52,7 @@ class Session:
         """
         file, conf = self.folder / "search.json", conf_digest()
         now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": _decisive(self.overrides)}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with self.locked():
             then = read_json(file) if file.exists() else now
             then["overrides"] = _decisive(then.get("overrides", []))

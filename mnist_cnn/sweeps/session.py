@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import make_folder, write_atomically
 from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.runs.table import Table, align, compare, find_runs
 from mnist_cnn.schema import Settings
@@ -96,7 +96,7 @@ def _print_table(plan: Plan) -> Table:
     jobs = {job.run: job.overrides for job in plan.jobs}
     table = compare(jobs)
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(plan.folder)
         with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
             whole = compare(find_runs(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())

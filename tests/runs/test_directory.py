@@ -7,6 +7,7 @@ import pytest
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, follow, run_of
+from tests.faults.durability import Disk
 
 
 def files(folder: Path) -> set[str]:
@@ -89,6 +90,26 @@ def test_a_new_training_removes_what_could_pass_for_its_result(tmp_path: Path) -
     assert [path.exists() for path in paths] == [False, True, False, False]
     run.begin("", "")
     assert not any(path.exists() for path in paths)
+
+
+def test_a_power_cut_brings_no_removed_result_back(tmp_path: Path) -> None:
+    run, disk = Run(tmp_path), Disk(tmp_path)
+    for forget in (run.forget_result, lambda: run.begin("", "")):
+        run.finish({"status": "failed"})
+        with disk.recorded():
+            forget()
+        assert not [tree for tree in disk.left().values() if "result.json" in tree]
+
+
+def test_the_result_goes_first_and_then_the_checkpoint_that_would_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, removed = Run(tmp_path), list[Path]()
+    for path in (run.last, run.best, run.metrics):
+        write_atomically(path, b"{}")
+    monkeypatch.setattr("mnist_cnn.runs.directory.remove", removed.append)
+    run.begin("", "")
+    assert removed[:2] == [run.path / "result.json", run.last]
 
 
 def test_a_training_writes_its_configuration(tmp_path: Path) -> None:
