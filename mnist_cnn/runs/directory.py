@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import link_atomically, relative, remove, sync_path, write_atomically
@@ -71,10 +71,10 @@ class Run:
         if isinstance(overrides := self.result().get("overrides"), list):
             return [str(each) for each in overrides]
         try:
-            overrides = OmegaConf.load(self.path / ".hydra" / "overrides.yaml")
-        except (OSError, ValueError):
+            overrides = OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / "overrides.yaml"))
+        except Exception:  # noqa: BLE001 - Hydra does not write it atomically; YAML and OmegaConf have many errors
             return []
-        return [str(each) for each in overrides] if isinstance(overrides, ListConfig) else []
+        return [str(each) for each in overrides] if isinstance(overrides, list) else []
 
     def rows(self) -> list[dict[str, str]]:
         """Return the rows of metrics.csv: one for each epoch that was trained."""

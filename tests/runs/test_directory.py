@@ -35,6 +35,18 @@ def test_a_damaged_result_is_no_result(content: str | bytes, tmp_path: Path) -> 
     assert Run(tmp_path).result() == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"- seed=1\n- optimizer.lr=${lr}\n", ["seed=1", "optimizer.lr=${lr}"]),
+        *((content, []) for content in (b"", b"- 'se", b"- s\0\0", b"- ${l", b"\xff", b"seed: 1")),
+    ],
+)
+def test_overrides_that_are_half_written_are_none(content: bytes, expected: list[str], tmp_path: Path) -> None:
+    write_atomically(tmp_path / ".hydra" / "overrides.yaml", content)
+    assert Run(tmp_path).overrides() == expected
+
+
 def test_a_run_knows_what_it_was_trained_with(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert run.settings() == {}
