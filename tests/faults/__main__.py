@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults import Case, checkpoints, configs, disks, keras_files, pictures, runs, saving, sources, stock, sweeps
+from tests.faults import Case, checkpoints, configs, disks, keras_files, pictures, power, runs, saving, sources, stock, sweeps
 
 SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
 COUNTS = {
@@ -36,6 +36,7 @@ def suites(work: Path, share: float) -> dict[str, Callable[[], Iterable[Case]]]:
         "signals": lambda: runs.signals(work / "signals", count["signals"]),
         "disks": lambda: disks.full_disks(work / "disks", every=round(1 / share)),
         "small_disks": lambda: disks.small_disks(work / "small", SIZES[:: round(1 / share)]) if mounts else [],
+        "power": lambda: power.cases(work / "power", every=round(1 / share)),
         "permissions": lambda: disks.permissions(work / "permissions", count["permissions"]),
         "checkpoints": lambda: checkpoints.cases(work / "checkpoints", count["checkpoints"]),
         "data": lambda: sources.cases(work / "data"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import posix
-from tests.faults import Case, __main__, checkpoints, disks, keras_files, pictures, runs, sweeps
+from tests.faults import Case, __main__, checkpoints, disks, keras_files, pictures, power, runs, sweeps
 
 pytestmark = posix
 
@@ -31,6 +31,10 @@ def test_a_sweep_that_is_killed_goes_on_and_several_processes_share_one(tmp_path
 
 def test_a_run_whose_disk_was_full_at_any_write_resumes_bit_identically(tmp_path: Path) -> None:
     assert went_well(disks.full_disks(tmp_path, every=8), at_least=2)
+
+
+def test_a_power_cut_leaves_the_old_state_or_the_new_one(tmp_path: Path) -> None:
+    assert went_well(power.cases(tmp_path, every=20), at_least=40)
 
 
 def test_checkpoints_that_do_not_fit_are_not_resumed(tmp_path: Path) -> None:
