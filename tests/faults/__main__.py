@@ -12,7 +12,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults import Case, checkpoints, configs, disks, keras_files, pictures, power, runs, saving, sources, stock, sweeps
+from tests.faults import (
+    Case,
+    checkpoints,
+    configs,
+    disks,
+    keras_files,
+    pictures,
+    power,
+    runs,
+    saving,
+    sources,
+    stock,
+    sweeps,
+)
 
 SIZES = (4, 12, 16, 20, 24, 64, 400, 800, 1300, 1600, 2000, 2600, 2800, 3200, 3600)  # KiB, of small disks
 COUNTS = {
