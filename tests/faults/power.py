@@ -131,6 +131,8 @@ def _open_run(
     if (key := frozenset(found.items())) not in finished:
         finished.add(key)
         again(state)
+        for left in state.path.rglob(".*.tmp"):  # the next save would overwrite it, but none may be due
+            left.unlink()
         return difference(state.path, run.path) or "begun"
     return "begun"
 
