@@ -75,9 +75,9 @@ def prepare_machine() -> None:
 
 
 def available_cores() -> int:
-    """Return how many CPU cores this process is to use: OMP_NUM_THREADS, or all of the machine's."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else machine_cores()
+    """Return how many CPU cores this process is to use: OMP_NUM_THREADS, SLURM's share, or all of the machine's."""
+    given = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")]
+    return next((int(each) for each in given if each.isdecimal() and int(each)), machine_cores())
 
 
 def machine_cores() -> int:

@@ -81,7 +81,9 @@ def time_limit(minutes: float | None) -> Iterator[None]:
         yield
     except Stopped as error:
         if expired.is_set():
-            raise RunError(f"stopped after job_timeout={minutes:g} minutes: the same command resumes it") from error
+            raise RunError(
+                f"stopped after job_timeout={minutes:g} minutes; a run in the same directory resumes"
+            ) from error
         raise
     finally:
         timer.cancel()

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
@@ -46,6 +47,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def command() -> int:
     """Train once; or sweep, with --multirun or an experiment that lists values to sweep."""
     arguments = [each for each in sys.argv[1:] if each not in ("-m", "--multirun")]
+    if "--plan" in arguments and len(arguments) == len(sys.argv[1:]):
+        raise InputError("--plan lists the jobs of a sweep: give -m, too")
     flags = [each for each in arguments if each.startswith("-") and each != "--plan"]
     if len(arguments) < len(sys.argv[1:]) or (not flags and is_sweep(arguments)):
         return sweep(arguments)

@@ -1,6 +1,8 @@
 """Where a run stands beside what its overrides ask for today: the one rule for "is it done?"."""
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mnist_cnn.errors import InputError, abbreviate
@@ -24,25 +26,41 @@ def standing(run: Run, overrides: Sequence[str], conf: str | None = None) -> Sta
     A complete or interrupted run of other settings is outdated. Not compared are runs without overrides, as a script
     trains them, and those whose overrides cannot be composed.
     """
-    status, result = run.status(), run.result()
-    same = not overrides or (result.get("overrides"), result.get("conf_hash")) == ([*overrides], conf or conf_digest())
-    if same or not (status == "complete" or run.last.is_file()):  # composing takes 0.06 s
+    status, result, conf = run.status(), run.result(), conf or conf_digest()
+    same = not overrides or (result.get("overrides"), result.get("conf_hash")) == ([*overrides], conf)
+    if same or not (status == "complete" or run.last.is_file()) or not run.settings():
         return Standing(status)
     try:
-        return standing_of(run, compose(*overrides))
+        return _compare(run, _decisive_settings(overrides, conf))
     except InputError:
         return Standing(status)
 
 
 def standing_of(run: Run, settings: Settings) -> Standing:
     """Compare a run with settings."""
-    status, now = run.status(), settings.decisive()
+    return _compare(run, settings.decisive())
+
+
+def _compare(run: Run, now: Mapping[str, Any]) -> Standing:
+    status = run.status()
     then = {key: value for key, value in run.settings().items() if key not in _MEASURED}
     if not then:
         return Standing(status)
     if changed := outdated_by(then, now):
         return Standing("outdated", changed) if status == "complete" or run.last.is_file() else Standing(status)
     return Standing("interrupted" if status == "complete" and differences(then, now) else status)  # more epochs
+
+
+def _decisive_settings(overrides: Sequence[str], conf: str) -> dict[str, Any]:
+    """Compose overrides, in 0.06 s; those that differ in the seed alone are composed once."""
+    seeds = [each for each in overrides if re.fullmatch(r"seed=\d+", each)]
+    composed = _compose(tuple(each for each in overrides if each not in seeds), conf)
+    return composed | ({"seed": int(seeds[-1].partition("=")[2])} if seeds else {})
+
+
+@lru_cache(maxsize=1000)
+def _compose(overrides: tuple[str, ...], conf: str) -> dict[str, Any]:
+    return compose(*overrides).decisive()
 
 
 def explain_differences(changed: Mapping[Any, tuple[Any, Any]]) -> str:

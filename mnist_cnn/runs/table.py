@@ -123,7 +123,8 @@ def list_runs(runs: Mapping[Run, Sequence[str]]) -> list[dict[str, Any]]:
         status, result = standing(run, overrides, conf).status, run.result()
         figures = _figures(result) if status in ("complete", "outdated") else {}
         about: dict[str, Any] = {"run": relative(run.path), "status": status, "dataset": result.get("dataset")}
-        records.append(about | {name: figures.get(name) for name in FIGURES} | run.settings())
+        shown = {name: int(value) if name in ("parameters", "epochs") else value for name, value in figures.items()}
+        records.append(about | {name: shown.get(name) for name in FIGURES} | run.settings())
     keys = dict.fromkeys(key for record in records for key in record)
     return [{key: record.get(key) for key in keys} for record in records]
 

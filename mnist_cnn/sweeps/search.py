@@ -7,7 +7,7 @@ several processes share a search by the locks of the runs.
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -56,10 +56,11 @@ class Session:
         with self.locked():
             then = read_json(file) if file.exists() else now
             then["overrides"] = _decisive(then.get("overrides", []))
-            if changed := [key for key in now if then.get(key) != json.loads(json.dumps(now[key]))]:
+            old, new = _flatten(then), _flatten(json.loads(json.dumps(now)))
+            if changed := [key for key in {**new, **old} if old.get(key) != new.get(key) and key != "conf_hash"]:
                 raise InputError(
-                    f"{self.folder} holds another search: {changed[0]} was {then.get(changed[0])}, now it is "
-                    f"{now[changed[0]]}: give another search.dir"
+                    f"{self.folder} holds another search: {changed[0]} was {old.get(changed[0])}, now it is "
+                    f"{new.get(changed[0])}: give another search.dir"
                 )
             if then.get("conf_hash") != conf:
                 self._check_trials(conf)
@@ -139,8 +140,15 @@ class Session:
 
 
 def _decisive(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that decide a result, in alphabetical order."""
-    return sorted(each for each in overrides if is_decisive(each.partition("=")[0]))
+    """Return the overrides that decide a result, in alphabetical order; of two equal keys the last counts."""
+    by_key = {each.partition("=")[0]: each for each in overrides}
+    return sorted(each for key, each in by_key.items() if is_decisive(key))
+
+
+def _flatten(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is searched with the overrides by key."""
+    overrides = dict(each.partition("=")[::2] for each in search["overrides"])
+    return {key: value for key, value in search.items() if key != "overrides"} | overrides
 
 
 @contextmanager

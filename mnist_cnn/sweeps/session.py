@@ -30,6 +30,8 @@ def sweep(arguments: Sequence[str]) -> int:
     if flags := [each for each in arguments if each.startswith("-")]:
         raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only, or --plan")
     planned = plan(arguments)
+    if planned.folder.exists() and not planned.folder.is_dir():
+        raise InputError(f"{planned.folder} is a file: give another hydra.sweep.dir")
     build_launcher(planned)
     settings = _check(planned)
     if shown_only:
@@ -54,7 +56,7 @@ def sweep(arguments: Sequence[str]) -> int:
         print(f"outdated: {run.path.name}: trained with {explain_differences(changed)}", file=sys.stderr)
     if outdated:
         again = command_line("mnist_cnn.train", "-m", *_without_resume(arguments), "resume=outdated")
-        print(f"to train what is outdated again: {again}", file=sys.stderr)
+        print(f"to retrain the outdated jobs: {again}", file=sys.stderr)
     if any(job.run.status() == "complete" for job in planned.jobs):
         print(report_or_hint(planned.folder, settings.report))
     return 1 if wrong or outdated else 0
@@ -67,8 +69,9 @@ def _check(plan: Plan) -> Settings:
         try:
             settings = compose(*job.overrides)
             check_single_process(settings)
+            job.run.checkpoint_to_resume(settings.resume)  # a mistyped path
         except InputError as error:
-            if str(error).startswith(plan.shared):
+            if str(error).startswith((*plan.shared, "there is no checkpoint")):
                 raise
             errors.append(error)
         else:
@@ -77,14 +80,14 @@ def _check(plan: Plan) -> Settings:
 
 
 def _show(plan: Plan) -> str:
-    """List the jobs with where each stands, and what the command would do with it."""
-    standings = {job: plan.standing(job).status for job in plan.jobs}
+    """List the jobs with where each stands, and what the command would do."""
     words = {"waiting": "new", "interrupted": "resumable"}
-    lines = [[job.name, words.get(status, status)] for job, status in standings.items()]
+    statuses = [plan.standing(job).status for job in plan.jobs]
+    lines = [[job.name, words.get(status, status)] for job, status in zip(plan.jobs, statuses, strict=True)]
     to_train = sum(plan.is_to_train(job) for job in plan.jobs)
-    return "\n".join(
-        [*align([["job", "status"], *lines]), f"{to_train} of {len(lines)} would be trained in {plan.folder}"]
-    )
+    hint = "; resume=outdated retrains the outdated" if "outdated" in statuses else ""
+    summary = f"{to_train} of {len(lines)} would be trained in {plan.folder}{hint}"
+    return "\n".join([*align([["job", "status"], *lines]), summary])
 
 
 def _without_resume(arguments: Sequence[str]) -> list[str]:

@@ -43,8 +43,8 @@ class Lines:
         self._left = [job for job in plan.jobs if plan.is_to_train(job)]
         counts = Counter(plan.standing(job).status for job in plan.jobs)
         outdated = f", {counts['outdated']} outdated" if counts["outdated"] else ""
-        repeated = f" ({plan.repeated} more are the same)" if plan.repeated else ""
-        jobs = f"{len(plan.jobs)} jobs{repeated} in {plan.folder}"
+        repeated = f" ({plan.repeated} repeated)" if plan.repeated else ""
+        jobs = f"{len(plan.jobs)} job{'s' * (len(plan.jobs) > 1)}{repeated} in {plan.folder}"
         self._print(f"{jobs}, {counts['complete']} already complete{outdated}")
 
     def __enter__(self) -> None: ...

@@ -5,6 +5,7 @@ workers by a file in the sweep's folder; a job that has saved returns, and the j
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -72,13 +73,20 @@ def stop_workers(folder: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=hand_on, daemon=True)
     with signals.defer_signals():
-        thread.start()
+        thread.start()  # it receives Ctrl-C for this process; the workers inherit that it is blocked, and obey the file
+        _block_ctrl_c(True)
         try:
             yield
         finally:
+            _block_ctrl_c(False)
             ended.set()
             thread.join()
             file.unlink(missing_ok=True)
+
+
+def _block_ctrl_c(block: bool) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _stop_file(folder: Path, driver: int) -> Path:

@@ -68,7 +68,7 @@ def test_jobs_of_other_settings_are_outdated_and_trained_again_only_when_asked(
     changed = "trained with optimizer._target_=mnist_cnn.model.optimizers.KerasAdam, now it is "
     assert answer.err.count(changed) == 2
     *_, again = answer.err.splitlines()
-    assert again.startswith("to train what is outdated again: python -m mnist_cnn.train -m data.name=sample ")
+    assert again.startswith("to retrain the outdated jobs: python -m mnist_cnn.train -m data.name=sample ")
     assert again.endswith("seed=0,1,2 resume=outdated")
     assert sweep(cli, "seed=0,1,2", "resume=outdated").status == 0
     assert started[3:] == ["seed=0", "seed=1"]
@@ -173,7 +173,7 @@ def test_two_jobs_at_once_train_what_each_trains_alone(cli: Callable[..., Answer
 def test_a_narrower_command_keeps_the_table_of_the_wider_one(cli: Callable[..., Answer]) -> None:
     sweep(cli, "seed=0,1", "model.padding=valid,same")
     narrow = sweep(cli, "seed=0,1", "model.padding=valid,valid")
-    assert "2 jobs (2 more are the same) in mine, 2 already complete" in narrow.err
+    assert "2 jobs (2 repeated) in mine, 2 already complete" in narrow.err
     assert "same" not in narrow.out
     assert {row["model.padding"]: row["n"] for row in rows()} == {"valid": "2", "same": "2"}
 
@@ -202,7 +202,7 @@ def test_a_job_that_takes_too_long_is_saved_and_marked_and_resumes(cli: Callable
     long = ("seed=0,1", "trainer.max_epochs=3000", "data.train_size=500")
     answer = sweep(cli, *long, "job_timeout=0.02")
     assert answer.status == 1
-    expected = "stopped after job_timeout=0.02 minutes: the same command resumes it"
+    expected = "stopped after job_timeout=0.02 minutes; a run in the same directory resumes"
     assert [f"error: seed={seed}: {expected}" for seed in (0, 1)] == answer.err.splitlines()[-2:]
     first = [len(Run(FOLDER / f"seed={seed}").rows()) for seed in (0, 1)]
     sweep(cli, *long, "job_timeout=0.02")
