@@ -152,9 +152,14 @@ def find_runs(folder: Path) -> dict[Run, Sequence[str]]:
 
     Raises InputError if there are none.
     """
-    found = {file.parent for name in (".lock", "result.json") for file in folder.rglob(name)}
-    if not found:
+    if not (found := runs_below(folder)):
         raise InputError(f"{folder} holds no runs: give the folder of a sweep")
+    return found
+
+
+def runs_below(folder: Path) -> dict[Run, Sequence[str]]:
+    """Return the runs below a folder, which may be none."""
+    found = {file.parent for name in (".lock", "result.json") for file in folder.rglob(name)}
     return {run: run.overrides() for run in map(Run, sorted(found))}
 
 

@@ -9,7 +9,7 @@ from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import make_folder, write_atomically
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.runs.table import Table, align, compare, find_runs
+from mnist_cnn.runs.table import Table, align, compare, runs_below
 from mnist_cnn.schema import Settings
 from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import compose
@@ -101,7 +101,7 @@ def _print_table(plan: Plan) -> Table:
     try:
         make_folder(plan.folder)
         with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
-            whole = compare(find_runs(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
+            whole = compare(runs_below(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:
         print(f"warning: {plan.folder / 'table.csv'} cannot be written: {error.strerror}", file=sys.stderr)

@@ -32,6 +32,7 @@ def obey_driver(folder: Path) -> Iterator[bool]:
     Swallows Stopped: the launcher would take it for a failure.
     """
     if _Worker.driver is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the driver tells us
         _Worker.driver = os.getppid()
         threading.Thread(target=_watch, daemon=True).start()
     _Worker.folder, _Worker.busy = folder, True
@@ -73,20 +74,18 @@ def stop_workers(folder: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=hand_on, daemon=True)
     with signals.defer_signals():
-        thread.start()  # it receives Ctrl-C for this process; the workers inherit that it is blocked, and obey the file
-        _block_ctrl_c(True)
+        thread.start()
         try:
             yield
+        except KeyboardInterrupt:  # of a worker that was still being imported
+            signals.request_stop()
+        except Exception:
+            if signals.received() is None:  # else it killed a worker that was still being started
+                raise
         finally:
-            _block_ctrl_c(False)
             ended.set()
             thread.join()
             file.unlink(missing_ok=True)
-
-
-def _block_ctrl_c(block: bool) -> None:
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _stop_file(folder: Path, driver: int) -> Path:
