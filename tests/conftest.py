@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,15 @@ def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         datasets.fetch("mnist", folder, [mirror])
         return folder
     pytest.skip("needs all of MNIST: set MNIST_CNN_DATA or MNIST_CNN_MIRROR")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No mirror on the internet answers."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    yield
+    urllib.request.install_opener(None)  # type: ignore[arg-type]  # else the proxies stay
 
 
 class Answer(NamedTuple):

@@ -176,12 +176,11 @@ def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answ
     assert logging.getLogger("matplotlib").level == logging.WARNING  # it reports its list of fonts in a first run
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("overrides", [pytest.param(each, marks=[posix] * each.count("=/")) for each in WRONG])
 def test_bad_input_is_one_line_status_2_and_nothing_written(
-    overrides: str, here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    overrides: str, here: Path, cli: Callable[..., Answer]
 ) -> None:
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     answer = cli(command, *QUICK, *overrides.split())
     assert answer.status == 2
     assert WRONG[overrides] in one_line(answer.err)

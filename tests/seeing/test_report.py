@@ -192,11 +192,10 @@ def test_what_cannot_be_shown_is_one_line(run: Path, sweep: Path, tmp_path: Path
     assert "after its first epoch" in fails(started)[1]
 
 
+@pytest.mark.usefixtures("offline")
 def test_missing_data_are_one_line(run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_cnn.data.module.datasets.sample", lambda: pytest.fail("it is not asked for"))
     monkeypatch.setattr("mnist_cnn.runs.trained.dataset_of", lambda _: "mnist")
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     answer = cli(report.main, run, "--data-dir", tmp_path / "data")
     assert answer.status == 2
     assert one_line(answer.err).endswith(": give --data-dir\n")
