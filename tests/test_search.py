@@ -199,7 +199,7 @@ def test_trials_of_other_settings_end_the_search_before_anything_is_trained(
     with monkeypatch.context() as patch:
         patch.setattr(module, "train", lambda *_, **__: pytest.fail("it trains"))
         answer = run(cli, "n_trials=2")
-    expected = "trial-000 was trained with data.val_size=2400, now it is 2500: trials would not compare"
+    expected = "trial-000 was trained with data.val_size=2400, now it is 2500: the trials would not be comparable"
     assert (answer.status, expected in one_line(answer.err)) == (2, True)
     (trial / ".hydra" / "config.yaml").write_text(config.replace("  stroke: 0.0\n", ""))  # before that key existed
     assert run(cli, "n_trials=2").status == 0

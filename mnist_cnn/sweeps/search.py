@@ -72,8 +72,8 @@ class Session:
         for trial in self.trials():
             if changed := standing(trial.run, self.command(trial), conf).changed:
                 raise InputError(
-                    f"{trial.run.path} was trained with {explain_differences(changed)}: trials would not compare: "
-                    "give the old value, or another search.dir"
+                    f"{trial.run.path} was trained with {explain_differences(changed)}: "
+                    "the trials would not be comparable: give the old value, or another search.dir"
                 )
 
     def run(self) -> Iterator[Trial]:
