@@ -4,8 +4,6 @@ A field's default here is another thing: the value that a run was trained with b
 if it can be neutral; then runs, sweeps and searches that were begun before it are resumed after it.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -180,10 +178,6 @@ class Settings(_Group):
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide the result, flat: {"model.padding": "valid", ...}."""
         return decisive(self.to_dict())
-
-    def digest(self) -> str:
-        """Hash the decisive settings: 12 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formats.add_argument(f"--{kind}", action="store_const", const=kind, dest="kind", help=f"print {kind}")
     parser.add_argument("--runs", action="store_true", help="a row per run, with all its settings: CSV, or JSON")
     options = parser.parse_args(arguments)
+    if options.runs and options.kind == "markdown":
+        parser.error("--runs prints CSV, or with --json JSON")
     runs = find_runs(options.folder)
     if options.runs:
         print(render_records(list_runs(runs), "json" if options.kind == "json" else "csv"))

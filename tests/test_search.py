@@ -183,7 +183,7 @@ def test_a_store_that_is_damaged_or_of_another_search_is_one_line(cli: Callable[
             (HERE / name).write_text(content)
             answer = run(cli, "n_trials=1")
             assert answer.status == 2
-            assert f"{name} is damaged: remove its folder" in one_line(answer.err)
+            assert f"{name} is missing or damaged: remove its folder" in one_line(answer.err)
         (HERE / name).write_text(before)
 
 

@@ -83,10 +83,16 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def device_errors(remedy: str) -> Iterator[None]:
-    """Within this context an error of the device itself, such as a lack of memory, becomes a RunError of one line."""
+    """Within this context an error of the device itself, such as a lack of memory, becomes a RunError of one line.
+
+    So does the death of another process of the training.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if isinstance(error, getattr(torch.distributed, "DistError", ())) or "/gloo/" in str(error):
+            reason = "another process of this training died, or does not answer"
+            raise RunError(f"{reason}: the last checkpoint is intact; run the same command to resume") from error
         known = isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
         if not known and not _DEVICE_ERRORS.match(str(error)):
             raise

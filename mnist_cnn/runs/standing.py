@@ -31,18 +31,14 @@ def standing(run: Run, overrides: Sequence[str], conf: str | None = None) -> Sta
     if same or not (status == "complete" or run.last.is_file()) or not run.settings():
         return Standing(status)
     try:
-        return _compare(run, _decisive_settings(overrides, conf))
+        return standing_of(run, compose_once(overrides, conf))
     except InputError:
         return Standing(status)
 
 
 def standing_of(run: Run, settings: Settings) -> Standing:
     """Compare a run with settings."""
-    return _compare(run, settings.decisive())
-
-
-def _compare(run: Run, now: Mapping[str, Any]) -> Standing:
-    status = run.status()
+    status, now = run.status(), settings.decisive()
     then = {key: value for key, value in run.settings().items() if key not in _MEASURED}
     if not then:
         return Standing(status)
@@ -51,16 +47,16 @@ def _compare(run: Run, now: Mapping[str, Any]) -> Standing:
     return Standing("interrupted" if status == "complete" and differences(then, now) else status)  # more epochs
 
 
-def _decisive_settings(overrides: Sequence[str], conf: str) -> dict[str, Any]:
+def compose_once(overrides: Sequence[str], conf: str) -> Settings:
     """Compose overrides, in 0.06 s; those that differ in the seed alone are composed once."""
-    seeds = [each for each in overrides if re.fullmatch(r"seed=\d+", each)]
+    seeds = [each for each in overrides if re.fullmatch(r"seed=\d{1,9}", each)]
     composed = _compose(tuple(each for each in overrides if each not in seeds), conf)
-    return composed | ({"seed": int(seeds[-1].partition("=")[2])} if seeds else {})
+    return composed.model_copy(update={"seed": int(seeds[-1].partition("=")[2])}) if seeds else composed
 
 
 @lru_cache(maxsize=1000)
-def _compose(overrides: tuple[str, ...], conf: str) -> dict[str, Any]:
-    return compose(*overrides).decisive()
+def _compose(overrides: tuple[str, ...], conf: str) -> Settings:
+    return compose(*overrides)
 
 
 def explain_differences(changed: Mapping[Any, tuple[Any, Any]]) -> str:

@@ -44,7 +44,7 @@ class _Entry:
 
     def cells(self, keys: Sequence[str], hidden: Sequence[str] = ()) -> dict[str, str]:
         """Return the values of overrides, and of settings."""
-        given = {key: self.overrides.get(key, "") for key in keys}
+        given = {key: self.overrides.get(key, str(self.settings.get(key, ""))) for key in keys}
         return given | {key: str(self.settings.get(key, neutral(key))) if self.settings else "" for key in hidden}
 
 
@@ -182,6 +182,7 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
         if entry.settings:
             copy = (*swept.values(), json.dumps(entry.settings, sort_keys=True))
             if copy in known:
+                row.statuses["copy"] += 1
                 continue
             known.add(copy)
         row.add(entry)

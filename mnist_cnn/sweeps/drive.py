@@ -70,23 +70,21 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
 
     Jobs whose process died, or never started, are missing there; the launcher's reason comes second.
     """
-    wrong = _compose_all(plan, jobs) if plan.is_parallel else {}
-    jobs = [job for job in jobs if job not in wrong]
     if not jobs:
-        return wrong, ""
+        return {}, ""
     # a process that imports torch in its second job seems to leak to joblib, which starts another
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     launcher = build_launcher(plan)
     try:
         with stop_workers(plan.jobs[0].run.path.parent) if is_joblib(plan.cfg.hydra.launcher) else nullcontext():
             returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
-    except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra could not compose the job, or a process died
+    except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra failed, or a process died
         if not plan.is_parallel:
             return dict.fromkeys(jobs, explain_hydra(error)), ""
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         log.warning("warning: the launcher failed: %s", reason)
-        return wrong, reason
-    return wrong | {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""
+        return {}, reason
+    return {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""
 
 
 def build_launcher(plan: Plan) -> Launcher:
@@ -97,17 +95,6 @@ def build_launcher(plan: Plan) -> Launcher:
     except HydraException as error:
         name = str(plan.cfg.hydra.launcher["_target_"]).rpartition(".")[2]
         raise InputError(f"hydra.launcher cannot be used: {name}: {error.__cause__ or error}") from error
-
-
-def _compose_all(plan: Plan, jobs: Sequence[Job]) -> dict[Job, str]:
-    """Return the jobs whose configuration cannot be composed: in a parallel launch one of them would end all."""
-    wrong = {}
-    for job in jobs:
-        try:
-            plan.loader.load_sweep_config(plan.cfg, [*job.all_overrides])
-        except Exception as error:  # noqa: BLE001 - Hydra and OmegaConf have many
-            wrong[job] = explain_hydra(error)
-    return wrong
 
 
 class _NoCallbacks:

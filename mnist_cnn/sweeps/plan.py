@@ -55,7 +55,6 @@ class Plan:
 
     folder: Path
     jobs: tuple[Job, ...]
-    shared: tuple[str, ...]  # the keys that are not swept
     cfg: DictConfig
     loader: ConfigLoader
     conf: str
@@ -110,8 +109,7 @@ def plan(arguments: Sequence[str]) -> Plan:
         swept = [value for value, each in zip(values, task, strict=True) if each not in shared]
         own = folder_name(sorted(swept)) or "job"
         jobs[own] = Job(own, values, Run(folder.resolve() / own))  # seed=0,0 is one job
-    shared_keys, repeated = tuple(each.key_or_group for each in shared), len(combinations) - len(jobs)
-    return Plan(folder, tuple(jobs.values()), shared_keys, cfg, loader, conf_digest(), repeated)
+    return Plan(folder, tuple(jobs.values()), cfg, loader, conf_digest(), len(combinations) - len(jobs))
 
 
 def is_sweep(overrides: Iterable[str]) -> bool:
@@ -157,6 +155,8 @@ def _check_hydras_own(overrides: Iterable[Override]) -> None:
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override():
             raise InputError(f"{line} cannot be swept: give one value")
+        if (key, override.value()) == ("hydra.sweep.dir", ""):
+            raise InputError("hydra.sweep.dir is empty: give a folder")
         if key == "hydra.sweep.subdir" or key.startswith("hydra.sweeper."):
             raise InputError(f"{line} cannot be used: a sweep is KEY=a,b, and names the folders of its jobs itself")
         package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))

@@ -8,11 +8,10 @@ from filelock import FileLock
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import make_folder, write_atomically
-from mnist_cnn.runs.standing import explain_differences
+from mnist_cnn.runs.standing import compose_once, explain_differences
 from mnist_cnn.runs.table import Table, align, compare, runs_below
 from mnist_cnn.schema import Settings
 from mnist_cnn.seeing.report import check_packages, report_or_hint
-from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
@@ -23,8 +22,8 @@ from mnist_cnn.sweeps.watch import watch
 def sweep(arguments: Sequence[str]) -> int:
     """Train what is missing of the sweep that overrides describe, and print its table.
 
-    Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, for an
-    error that all jobs share; an error in one job fails that job alone.
+    Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, for a
+    configuration that is refused; what fails later fails one job alone.
     """
     shown_only, arguments = "--plan" in arguments, [each for each in arguments if each != "--plan"]
     if flags := [each for each in arguments if each.startswith("-")]:
@@ -63,20 +62,13 @@ def sweep(arguments: Sequence[str]) -> int:
 
 
 def _check(plan: Plan) -> Settings:
-    """Return the settings of the first job that has any. Raises InputError if none has, or for what all jobs share."""
-    errors: list[InputError] = []
-    for job in plan.jobs:
-        try:
-            settings = compose(*job.overrides)
-            check_single_process(settings)
-            job.run.checkpoint_to_resume(settings.resume)  # a mistyped path
-        except InputError as error:
-            if str(error).startswith((*plan.shared, "there is no checkpoint")):
-                raise
-            errors.append(error)
-        else:
-            return settings
-    raise errors[0]
+    """Return the settings of the first job. Raises InputError if a job that is to be trained cannot be."""
+    first, *others = plan.jobs
+    for job in (*filter(plan.is_to_train, others), first):
+        settings = compose_once(job.overrides, plan.conf)
+        check_single_process(settings)
+        job.run.checkpoint_to_resume(settings.resume)  # a mistyped path
+    return settings
 
 
 def _show(plan: Plan) -> str:

@@ -56,8 +56,9 @@ def rungs(epochs: int, reduction: int) -> list[int]:
 def read_trials(folder: Path) -> list[Trial]:
     """Read the trials of a search, by number."""
     trials = []
-    for file in sorted(folder.glob("trial-*/trial.json")):
-        known, run = read_json(file), Run(file.parent)
+    folders = {file.parent for name in ("trial.json", "metrics.csv") for file in folder.glob(f"trial-*/{name}")}
+    for run in map(Run, sorted(folders)):
+        known = read_json(run.path / "trial.json")
         scores = tuple(float(row["val/acc"]) for row in run.rows())
         trials.append(Trial(known["number"], known["params"], run, scores))
     return trials
@@ -67,10 +68,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read what a search has written. Raises InputError if it is damaged."""
     try:
         known = json.loads(file.read_bytes())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         known = None
     if not isinstance(known, dict):
-        raise InputError(f"{file} is damaged: remove its folder, or give another search.dir")
+        raise InputError(f"{file} is missing or damaged: remove its folder, or give another search.dir")
     return known
 
 

@@ -103,7 +103,6 @@ class Job:
             "dataset": self.data.dataset.name,
             "overrides": list(self.options.overrides),
             "settings": self.saver.config,
-            "config_hash": self.settings.digest(),
             "conf_hash": self.conf_hash,
             "parameters": count_parameters(self.classifier.net),
             "epochs": len(self.epochs.rows),

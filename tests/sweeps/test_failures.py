@@ -1,4 +1,4 @@
-"""What fails in one job stops no other; what is wrong in all of them is said before anything is written."""
+"""What fails in one job stops no other; what is wrong in the configuration is said before anything is written."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,18 +17,21 @@ from tests.conftest import Answer, one_line
 from tests.sweeps import FOLDER, TINY, rows, sweep
 
 
-def test_a_bad_value_fails_its_job_alone_and_is_retried(cli: Callable[..., Answer], started: list[str]) -> None:
-    answer = sweep(cli, "model.padding=valid,foo,same")
+def test_a_network_that_cannot_be_built_fails_its_job_alone_and_is_retried(
+    cli: Callable[..., Answer], started: list[str]
+) -> None:
+    too_deep = "[8,8,8,8]"
+    answer = sweep(cli, f"model.channels=[8,8],{too_deep},[8]")
     assert answer.status == 1
-    assert one_line(answer.err.splitlines(keepends=True)[-1]).startswith("error: model.padding=foo: model.padding=foo")
-    assert {row["model.padding"]: row["status"] for row in rows()} == {
-        "valid": "complete", "same": "complete", "foo": "failed"
+    assert one_line(answer.err.splitlines(keepends=True)[-1]).startswith(f"error: model.channels={too_deep}: ")
+    assert {row["model.channels"]: row["status"] for row in rows()} == {
+        "[8,8]": "complete", "[8]": "complete", too_deep: "failed"
     }  # fmt: skip
-    failed = Run(FOLDER / "model.padding=foo")
-    assert failed.result()["error"].startswith("model.padding=foo is not known: give valid or same")
-    assert "model.padding=foo is not known" in (failed.path / "train.log").read_text()
+    failed = Run(FOLDER / f"model.channels={too_deep}")
+    assert "is too deep: layer 4 has no pixels left" in failed.result()["error"]
+    assert failed.result()["error"] in (failed.path / "train.log").read_text()
     failed.finish({"status": "failed", "error": "stale"})
-    sweep(cli, "model.padding=valid,foo,same")
+    sweep(cli, f"model.channels=[8,8],{too_deep},[8]")
     assert failed.result()["error"] != "stale"
 
 
@@ -49,18 +52,14 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
     assert [Run(FOLDER / f"seed={seed}").status() for seed in (0, 2)] == ["complete", "complete"]
 
 
-def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable[..., Answer]) -> None:
-    answer = sweep(cli, "optimizer=rmspop,sgd", "+optimizer.dampening=0")
-    assert answer.status == 1
-    assert "error: optimizer=rmspop: In 'train': Could not find 'optimizer/rmspop'" in answer.err
-    assert Run(FOLDER / "optimizer=sgd").status() == "complete"
-    assert Run(FOLDER / "optimizer=rmspop").status() == "failed"
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["optimizer.lr=-1", "seed=0,1"], "optimizer.lr=-1 cannot be used"),
+        (["model.padding=valid,foo,same"], "model.padding=foo is not known: give valid or same"),
+        (["optimizer=rmsprop,rmspop"], "In 'train': Could not find 'optimizer/rmspop'"),
+        (["model=conv,dense"], "there is no key model.channels with this choice of model"),  # TINY gives channels
+        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir is empty: give a folder"),
         (["modl.padding=valid,same"], "there is no key modl.padding (did you mean model.padding?)"),
         (["trainer.devices=2", "seed=0,1"], "trainer.devices=2 cannot be used in a sweep: give trainer.devices=1"),
         (["trainer=ddp", "seed=0,1"], "trainer.devices=auto cannot be used in a sweep"),
@@ -78,7 +77,7 @@ def test_a_choice_or_key_that_does_not_compose_fails_its_job_alone(cli: Callable
         (["+hydra.launcher.partition=p", "seed=0,1"], "hydra.launcher cannot be used: BasicLauncher: "),
     ],
 )
-def test_what_is_wrong_in_all_jobs_is_one_line_before_anything_is_written(
+def test_what_is_wrong_in_the_configuration_of_a_job_is_one_line_before_anything_is_written(
     overrides: Sequence[str], message: str, here: Path, cli: Callable[..., Answer]
 ) -> None:
     answer = sweep(cli, *overrides)

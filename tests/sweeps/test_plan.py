@@ -30,7 +30,6 @@ def test_there_is_a_job_for_each_combination_of_values() -> None:
         f"model.padding={padding},seed={seed}" for padding in ("valid", "same") for seed in (0, 1)
     ]
     assert planned.jobs[1].overrides == ("optimizer=adam", "model.padding=valid", "seed=1")
-    assert planned.shared == ("optimizer",)
 
 
 def test_the_folder_is_named_by_what_is_shared_and_the_jobs_by_what_is_not(here: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_sweeps_folder_shows_what_is_outdated_and_the_command_trains_it_again(
     shutil.copytree(FOLDER / "seed=0", FOLDER / "seed=2")  # somebody tidies up
     copied = sweep(cli, "seed=0,1,2")
     assert (copied.status, "outdated: seed=2: trained with seed=0, now it is 2\n" in copied.err) == (1, True)
-    assert cli(show.main, FOLDER).out.split("\n")[1].split()[:2] == ["2", "complete"]
+    assert cli(show.main, FOLDER).out.split("\n")[1].split()[:5] == ["2", "2", "complete,", "1", "copy"]
     for name in ("result.json", ".hydra/config.yaml"):  # as if conf/ had said so then
         file = FOLDER / "seed=1" / name
         file.write_text(file.read_text().replace("0.001", "0.004").replace('"conf_hash": "', '"conf_hash": "x'))
@@ -158,16 +158,16 @@ def test_a_complete_sweep_does_not_import_torch(cli: Callable[..., Answer], here
 
 
 def test_two_jobs_at_once_train_what_each_trains_alone(cli: Callable[..., Answer], tmp_path: Path) -> None:
-    # the process that first refuses foo is replaced after its second job, while the other still trains
-    jobs = ("trainer.max_epochs=20,1", "model.padding=valid,foo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    answer = sweep(cli, *jobs)
+    # the process that first refuses a network is replaced after its second job, while the other still trains
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    answer = sweep(cli, "trainer.max_epochs=20,1", "model.channels=[2],[2,2,2,2]", *joblib)
     assert answer.status == 1
     for epochs in (20, 1):
         alone = Run(tmp_path / str(epochs))
-        train(compose(*TINY, f"trainer.max_epochs={epochs}", "threads=1"), alone)
-        at_once = weights(Run(FOLDER / f"model.padding=valid,trainer.max_epochs={epochs}"))
+        train(compose(*TINY, "model.channels=[2]", f"trainer.max_epochs={epochs}", "threads=1"), alone)
+        at_once = weights(Run(FOLDER / f"model.channels=[2],trainer.max_epochs={epochs}"))
         assert all(torch.equal(at_once[key], value) for key, value in weights(alone).items())
-        assert Run(FOLDER / f"model.padding=foo,trainer.max_epochs={epochs}").status() == "failed"
+        assert Run(FOLDER / f"model.channels=[2,2,2,2],trainer.max_epochs={epochs}").status() == "failed"
 
 
 def test_a_narrower_command_keeps_the_table_of_the_wider_one(cli: Callable[..., Answer]) -> None:
