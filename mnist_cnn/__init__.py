@@ -8,14 +8,16 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mnist_cnn.data.module import MNISTDataModule
-    from mnist_cnn.model.classifier import DigitClassifier
-    from mnist_cnn.model.nets import ConvNet, DenseNet
-    from mnist_cnn.runs.checkpoint import load_classifier
-
 __version__ = "0.1.0"
-__all__ = ["ConvNet", "DenseNet", "DigitClassifier", "MNISTDataModule", "__version__", "load_classifier"]
+__all__ = [
+    "ConvNet",
+    "DenseNet",
+    "DigitClassifier",
+    "MNISTDataModule",
+    "__version__",
+    "load_classifier",
+    "register_net",
+]
 
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a command is being imported: until it starts, Ctrl-C just ends it
@@ -26,14 +28,24 @@ _HOME = {
     "MNISTDataModule": "data.module",
     "ConvNet": "model.nets",
     "DenseNet": "model.nets",
+    "register_net": "model.nets",
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: `--help` must not wait for torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+if TYPE_CHECKING:
+    from mnist_cnn.data.module import MNISTDataModule
+    from mnist_cnn.model.classifier import DigitClassifier
+    from mnist_cnn.model.nets import ConvNet, DenseNet, register_net
+    from mnist_cnn.runs.checkpoint import load_classifier
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: `--help` must not wait for torch."""
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if "torch" not in sys.modules:
+            import_module("mnist_cnn.cli").prepare_machine()  # as commands do; torch reads it once
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

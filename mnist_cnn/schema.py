@@ -7,10 +7,14 @@ if it can be neutral; then runs, sweeps and searches that were begun before it a
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-PADDINGS: Final = ("valid", "same")
-POOLINGS: Final = ("max", "average", "stride", "none")
+Padding = Literal["valid", "same"]
+Pooling = Literal["max", "average", "stride", "none"]
+Norm = Literal["none", "batch"]
+PADDINGS: Final = get_args(Padding)
+POOLINGS: Final = get_args(Pooling)
+NORMS: Final = get_args(Norm)
 MOST_FILTERS: Final = 4096  # or units; a typing error must not fill the memory
 MOST_LAYERS: Final = 8
 MOST_THREADS: Final = 1024
@@ -81,9 +85,13 @@ class Conv(_Group):
     """model.* of model=conv."""
 
     name: Literal["conv"]
-    padding: Literal["valid", "same"]
-    pooling: Literal["max", "average", "stride", "none"]
+    padding: Padding
+    pooling: Pooling
     channels: list[Filters] = Field(min_length=1, max_length=MOST_LAYERS)
+    dropout: Share = 0.0
+    norm: Norm = "none"
+    hidden: Filters | None = None
+    final_pooling: bool = False
 
 
 class Dense(_Group):
@@ -91,6 +99,19 @@ class Dense(_Group):
 
     name: Literal["dense"]
     hidden: Filters
+
+
+class Own(_Group, extra="allow"):
+    """model.* of one's own network: the full name of its class, and its options."""
+
+    name: str
+
+
+def _kind_of_model(model: Any) -> str | None:
+    name = model.get("name") if isinstance(model, Mapping) else getattr(model, "name", None)
+    if not isinstance(name, str) or name == "???":  # OmegaConf's word for a value that must be given
+        return None
+    return "own" if "." in name else name
 
 
 class Teacher(_Group):
@@ -114,14 +135,17 @@ class Optimizer(_Group, extra="allow"):
 
 
 class Scheduler(_Group, extra="allow"):
-    """scheduler.*: a class and its options, or nothing. An option that is null stands for all steps of the run."""
+    """scheduler.*: a class and its options, or nothing. An option that is null stands for all advances of the run."""
 
     target: str | None = Field(None, alias="_target_")
+    interval: Literal["step", "epoch"] = "step"  # when it advances
 
     @model_validator(mode="after")
     def _options_need_a_class(self) -> "Scheduler":
         if self.model_extra and self.target is None:
             raise ValueError("it has options but no _target_")
+        if self.target is not None and "interval" not in self.model_fields_set:
+            raise ValueError("it does not say when it advances: give +scheduler.interval=epoch, or step")
         return self
 
 
@@ -169,7 +193,10 @@ class Settings(_Group):
     teacher: Teacher
     data: Data
     augment: Augment
-    model: Annotated[Conv | Dense, Field(discriminator="name")]
+    model: Annotated[
+        Annotated[Conv, Tag("conv")] | Annotated[Dense, Tag("dense")] | Annotated[Own, Tag("own")],
+        Discriminator(_kind_of_model),
+    ]
     optimizer: Optimizer
     scheduler: Scheduler
     trainer: Trainer

@@ -119,6 +119,7 @@ def _explain(error: ErrorDetails) -> str:
         return _explain_unknown(path[:2], error["loc"])
     if error["type"] in ("literal_error", "union_tag_invalid"):
         allowed = str(context.get("expected") or context["expected_tags"]).replace("'", "")
+        allowed = allowed.replace(", own", " or the full name of a class of yours")
         return f"{key}={value} is not known: give {allowed}{did_you_mean(value, re.split(', | or ', allowed))}"
     reason = re.sub("^(Input|String|Value|List) should", "it should", error["msg"]).removeprefix("Value error, ")
     return f"{key}={value} cannot be used: {re.sub(' or instance of .*| after validation', '', reason)}"

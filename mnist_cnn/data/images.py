@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -11,9 +11,9 @@ from mnist_cnn.errors import InputError
 SIDE = 28  # pixels
 
 
-def scale(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Convert bytes 0-255 to floats 0-1. Floats stay as they are."""
-    return images / 255.0 if images.dtype == torch.uint8 else images.float()
+def scale(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Convert integers 0-255 to floats 0-1. Floats stay as they are."""
+    return images if images.is_floating_point() else images / 255.0
 
 
 def as_batch(images: ArrayLike | Tensor) -> UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,36 @@ from mnist_cnn.data import datasets
 from mnist_cnn.data.augment import Augmentation, Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.download import Unreachable
-from mnist_cnn.data.order import EpochOrder, ResumableLoader, load_batches
+from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
 from mnist_cnn.errors import InputError, one_of
 
 log = logging.getLogger(__name__)
 
 _FALLBACKS = ("sample", "error")
+_NO_NEED = "the images are in memory, on the device: leave it out"
+_INSTEAD = {"data_dir": "it is called dir", "root": "it is called dir"} | dict.fromkeys(
+    ("num_workers", "pin_memory", "persistent_workers"), _NO_NEED
+)
 _EVALUATION_BATCH = 250  # images; affects speed and memory only
 
 
 class MNISTDataModule(pl.LightningDataModule):
     """torchvision's MNIST, or a relative of it: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
 
-    `name` is one of mnist, fashion_mnist, kmnist, qmnist, sample. `val_size` of the 60,000 training images are held
-    out, stratified, for validation: of the 60,000 / val_size disjoint parts, number `fold`. Of the others `train_size`
-    are trained on, stratified too (None: all). An epoch has `epoch_size` images, repeated if there are fewer (None:
-    each once). The last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
-    With an `augmentation` training images are floats 0-1, distorted anew in each epoch.
-    `fallback` tells what happens where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
-    Raises InputError for unknown names.
+    - `dir`: the folder with the files; they are downloaded into it.
+    - `name`: mnist, fashion_mnist, kmnist, qmnist, or sample.
+    - `mirrors`: where to download from, before torchvision's own mirrors: http, https and file URLs.
+    - `fallback`: where no source of MNIST answers, "sample" takes the embedded sample, "error" raises.
+    - `val_size`: how many of the 60,000 training images are held out, stratified, for validation.
+    - `fold`: which of the 60,000 / val_size disjoint parts that is.
+    - `train_size`: how many of the others are trained on, stratified too; None: all.
+    - `epoch_size`: how many images an epoch has, repeated if there are fewer; None: each once.
+    - `batch_size`: the last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
+    - `seed`: of the split and of the order, which differs from epoch to epoch.
+    - `augmentation`: training images are floats 0-1, distorted anew in each epoch.
+    - `floats`: all images are floats 0-1, as any network takes them. `DigitClassifier` takes bytes, too.
+
+    A checkpoint keeps all but the last two. Raises InputError for unknown names.
     """
 
     def __init__(
@@ -48,12 +60,33 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: int = 64,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        floats: bool = False,
+        **others: object,
     ) -> None:
         super().__init__()
+        for key in others:
+            hint = _INSTEAD.get(key, f"it has {', '.join(signature(MNISTDataModule).parameters)}")
+            raise InputError(f"MNISTDataModule has no argument {key}: {hint}")
+        self.save_hyperparameters(
+            {
+                "dir": str(dir),
+                "name": name,
+                "mirrors": [mirrors] if isinstance(mirrors, str) else [*mirrors],
+                "fallback": fallback,
+                "val_size": val_size,
+                "fold": fold,
+                "train_size": train_size,
+                "epoch_size": epoch_size,
+                "batch_size": batch_size,
+                "seed": seed,
+            },
+            logger=False,
+        )
         self.source, self.fallback = one_of("name", name, datasets.NAMES), one_of("fallback", fallback, _FALLBACKS)
         self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else list(mirrors)
         self.val_size, self.fold, self.batch_size, self.seed = val_size, fold, batch_size, seed
         self.train_size, self.epoch_size, self.augmentation = train_size, epoch_size, augmentation
+        self.floats = floats
         self.dataset: datasets.Dataset | None = None
 
     def prepare_data(self) -> None:
@@ -91,6 +124,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
+        self._get_ready()
         augmenter = None
         if self.augmentation:
             device = self._device()
@@ -100,12 +134,14 @@ class MNISTDataModule(pl.LightningDataModule):
             augmenter = Augmenter(self.augmentation, len(self.train.labels), self.seed, device)
         return self._loader(self.train, self.batch_size, self.seed, augmenter)
 
-    def val_dataloader(self) -> list[ResumableLoader]:
+    def val_dataloader(self) -> ResumableLoader | list[ResumableLoader]:
         """Return the held-out images; no loader if there are none."""
-        return [self._loader(self.val, _EVALUATION_BATCH)] if self.val_size else []
+        self._get_ready()
+        return self._loader(self.val, _EVALUATION_BATCH) if self.val_size else []
 
     def test_dataloader(self) -> ResumableLoader:
         """Return the official test images."""
+        self._get_ready()
         assert self.dataset is not None
         return self._loader(self.dataset.test, _EVALUATION_BATCH)
 
@@ -116,6 +152,12 @@ class MNISTDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: the name of the data set."""
         return {"dataset": self.dataset.name} if self.dataset else {}
+
+    def _get_ready(self) -> None:
+        """Do what a Trainer does before it asks for a loader."""
+        if self.dataset is None:
+            self.prepare_data()
+            self.setup()
 
     def _read(self) -> datasets.Dataset:
         if self.source != datasets.SAMPLE and datasets.is_complete(self.source, self.dir):
@@ -149,7 +191,7 @@ class MNISTDataModule(pl.LightningDataModule):
     ) -> ResumableLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = EpochOrder(len(images.labels), seed, rank, world)
-        return load_batches(images, order, batch_size, self._device(), augmenter)
+        return load_batches(InMemory(images, order, self._device(), augmenter, self.floats), batch_size)
 
     def _device(self) -> torch.device:
         """Return where the images lie: 47 MB stay on the device, batches are sliced there."""

@@ -1,50 +1,58 @@
 """The order of the images in an epoch, and a DataLoader that can be resumed within one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
+from mnist_cnn.data.images import scale
 
 
-class EpochOrder(Sampler[int]):
+class EpochOrder(DistributedSampler[int]):
     """The indices of an epoch's images, in an order that is a function of (seed, epoch) alone.
 
     Without a seed it is the order of the data. Of several processes (`rank` of `world`) each takes every world-th
-    image; in training the order then repeats its first images, so that all have equally many, as DDP needs.
+    image; in training the order then repeats its first images, so that all have equally many, as DDP needs. Lightning
+    leaves a DistributedSampler as it is. Where nobody calls `set_epoch`, each pass is the next epoch.
     """
 
     def __init__(self, images: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
-        self.images, self.seed, self.rank, self.world = images, seed, rank, world
+        super().__init__(range(images), num_replicas=world, rank=rank)  # type: ignore[arg-type]  # it asks for the length
+        self.images, self.order_seed, self.rank, self.world = images, seed, rank, world
         self.epoch = self.position = self._start = 0
+        self._ended = False
 
     def __len__(self) -> int:
-        if self.seed is None:
+        if self.order_seed is None:
             return len(range(self.rank, self.images, self.world))
         return -(-self.images // self.world)
 
     def __iter__(self) -> Iterator[int]:
+        if self._ended:
+            self.set_epoch(self.epoch + 1)
         self.position, self._start = self._start, 0  # only the resumed epoch starts in its middle
         for index in self.indices()[self.position :].tolist():
             self.position += 1
+            self._ended = self.position == len(self)
             yield index
 
     def indices(self) -> Int64[Tensor, " share"]:
         """Return all indices of this process's share of the epoch, in order."""
-        if self.seed is None:
+        if self.order_seed is None:
             return torch.arange(self.rank, self.images, self.world)
         # one seed from two numbers: neighbouring seeds must not share epochs. torch takes 32 bits: seeds 4,096 apart do
-        generator = torch.Generator().manual_seed(self.seed * 2**20 + self.epoch)
+        generator = torch.Generator().manual_seed(self.order_seed * 2**20 + self.epoch)
         order = torch.randperm(self.images, generator=generator)
         return torch.cat([order, order[: len(self) * self.world - self.images]])[self.rank :: self.world]
 
     def set_epoch(self, epoch: int) -> None:
         """Start that epoch. Lightning calls this; in the epoch that is resumed, the position stays."""
+        self._ended = False
         if epoch != self.epoch:
             self.epoch, self._start = epoch, 0
 
@@ -54,33 +62,51 @@ class EpochOrder(Sampler[int]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue there."""
-        self.epoch, self._start = state["epoch"], state["position"]
+        self.epoch, self._start, self._ended = state["epoch"], state["position"], False
 
 
-class InMemory(Dataset[tuple[Tensor, ...]]):
+class Chosen(Sequence[tuple[Tensor, Tensor]]):
+    """Images and their labels as two tensors; as a sequence it has pairs, which torch's own collate function takes."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.batch = images, labels
+
+    def __len__(self) -> int:
+        return len(self.batch[1])
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.batch[0][index], self.batch[1][index]
+
+
+class InMemory(Dataset[tuple[Tensor, Tensor]]):
     """Images with their labels, sliced by whole batches, and augmented in training."""
 
     def __init__(
-        self, images: Images, order: EpochOrder, device: torch.device, augmenter: Augmenter | None = None
+        self,
+        images: Images,
+        order: EpochOrder,
+        device: torch.device,
+        augmenter: Augmenter | None = None,
+        floats: bool = False,
     ) -> None:
         self.images, self.labels = (part.to(device) for part in images)
-        self.order, self.augmenter = order, augmenter
+        self.order, self.augmenter, self.floats = order, augmenter, floats
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pair: tuple[Tensor, Tensor] = self.__getitems__([index])[0]
+        return pair
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        """Return a batch; torch's fetcher looks for this method."""
+    def __getitems__(self, indices: list[int]) -> Chosen:
+        """Return several images at once; torch's fetcher looks for this method."""
         on_cuda = self.labels.is_cuda  # from pinned memory the copy does not wait for the device
         chosen = torch.tensor(indices, pin_memory=on_cuda).to(self.labels.device, non_blocking=on_cuda)
         images = self.images[chosen]
         if self.augmenter:
             images = self.augmenter(images, chosen, self.order.epoch)
-        return images, self.labels[chosen]
+        return Chosen(scale(images) if self.floats else images, self.labels[chosen])
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
@@ -96,18 +122,19 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
             self.sampler.load_state_dict(state)
 
 
-def load_batches(
-    images: Images, order: EpochOrder, batch_size: int, device: torch.device, augmenter: Augmenter | None = None
-) -> ResumableLoader:
-    """Return a loader of batches: images (batch, 1, 28, 28) and labels (batch,), on `device`. The last may be short."""
+def load_batches(data: InMemory, batch_size: int) -> ResumableLoader:
+    """Return a loader of batches: images (batch, 1, 28, 28) and labels (batch,), on the data's device.
+
+    The last may be short.
+    """
     return ResumableLoader(
-        InMemory(images, order, device, augmenter),
+        data,
         batch_size=batch_size,
-        sampler=order,
-        collate_fn=_keep,
+        sampler=data.order,
+        collate_fn=_take,
         generator=torch.Generator(),  # iterating draws a number from it; the global generator must not notice
     )
 
 
-def _keep(batch: Any) -> Any:
-    return batch
+def _take(chosen: Any) -> Any:
+    return chosen.batch

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mnist_cnn.cli import command_line
 from mnist_cnn.exporting.torch_code import torch_code
+from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import dataset_of
 from mnist_cnn.runs.directory import Run, run_of
@@ -67,12 +66,12 @@ _NO_FIGURES = f"{_NO_RESULT}`python -m mnist_cnn.evaluate` measures them."
 _NO_COMMAND = f"{_NO_RESULT}no command is known that gives them."
 
 
-def model_card(checkpoint: Path, content: Mapping[str, Any], net: nn.Sequential, file: str) -> str:
+def model_card(checkpoint: Path, content: Mapping[str, Any], classifier: DigitClassifier, file: str) -> str:
     """Return the card of `file`, with the weights of a checkpoint.
 
     Figures are those of result.json. Only the last checkpoint of a complete run has them.
     """
-    run = run_of(checkpoint)
+    run, net = run_of(checkpoint), classifier.net
     has_result = checkpoint.resolve() == run.last and run.result().get("status") == "complete"
     dataset = dataset_of(content)
     return _CARD.format(
@@ -81,7 +80,7 @@ def model_card(checkpoint: Path, content: Mapping[str, Any], net: nn.Sequential,
         layers=layer_table(net),
         data=_data(dataset, content.get("config")),
         figures=_figures(run.result(), content.get("config")) if has_result else _NO_FIGURES,
-        code=torch_code(net),
+        code=torch_code(net, classifier.hparams["model"]),
         reproduce=_reproduce(run, dataset) if has_result else _NO_COMMAND,
     )
 

@@ -3,9 +3,10 @@
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from copy import deepcopy
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from mnist_cnn.cli import available_cores
 from mnist_cnn.data.images import SIDE, scale
-from mnist_cnn.model.nets import outline_net
 
 _OPSET = 18  # of ONNX, fixed: the default depends on the version of torch
 
@@ -21,10 +21,9 @@ Runner = Callable[[Shaped[Tensor, "batch 1 28 28"]], Float[Tensor, "batch 10"]]
 
 
 class Source(NamedTuple):
-    """A network, the options that build it, and the type of the images that the exported one is to take."""
+    """A network, and the type of the images that the exported one is to take."""
 
-    net: nn.Sequential
-    options: Mapping[str, Any]
+    net: nn.Module
     dtype: torch.dtype  # float32 (0-1) or uint8 (0-255)
 
 
@@ -39,7 +38,7 @@ class Format(NamedTuple):
 class _FromPixels(nn.Module):
     """The network with the scaling of bytes before it. Floats stay as they are."""
 
-    def __init__(self, net: nn.Sequential) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -114,7 +113,7 @@ def _write_safetensors(source: Source) -> bytes:
 def _read_safetensors(content: bytes, source: Source) -> Runner:
     from safetensors.torch import load
 
-    net = outline_net(**source.options)
+    net = deepcopy(source.net)
     net.load_state_dict(load(content), assign=True)
     return net.eval()
 

@@ -23,7 +23,7 @@ def export_checkpoint(checkpoint: Path, out: Path, uint8: bool = False) -> str:
     read = read_checkpoint(checkpoint)
     classifier = classifier_from(read, checkpoint).eval()
     shown = check_images(dataset_of(read), Path(str(run_of(checkpoint).result().get("data_dir", "data"))))
-    source = Source(classifier.net, classifier.hparams["model"], torch.uint8 if uint8 else torch.float32)
+    source = Source(classifier.net, torch.uint8 if uint8 else torch.float32)
     how = FORMATS[out.suffix]
     try:
         with quiet_libraries():
@@ -35,7 +35,7 @@ def export_checkpoint(checkpoint: Path, out: Path, uint8: bool = False) -> str:
     require_equal(found)
     contents = {out: content}
     for card in files_of(out)[1:]:
-        contents[card] = model_card(checkpoint, read, classifier.net, out.name).encode()
+        contents[card] = model_card(checkpoint, read, classifier, out.name).encode()
     _put_in_place(contents)
     return (
         f"{' and '.join(map(str, contents))}: {len(content):,} bytes; checked with {how.library} on "

@@ -1,12 +1,22 @@
 """A network as Python code that needs nothing but torch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from mnist_cnn.errors import RunError
 
 
-def torch_code(net: nn.Sequential) -> str:
-    """Return an expression that builds the network, with the same names of weights."""
+def torch_code(net: nn.Module, model: Mapping[str, Any]) -> str:
+    """Return an expression that builds the network, with the same names of weights; `model` has its name and options.
+
+    Only a network of one's own, `model` names its class then, needs that class.
+    """
+    if "." in model.get("name", ""):
+        module, _, name = model["name"].rpartition(".")
+        options = ", ".join(f"{key}={value!r}" for key, value in model.items() if key != "name")
+        return f"{name}({options})  # from {module} import {name}"
     layers = "".join(f"    {name}={_layer_code(layer)},\n" for name, layer in net.named_children())
     return f"nn.Sequential(OrderedDict(\n{layers}))"
 
@@ -20,6 +30,10 @@ def _layer_code(layer: nn.Module) -> str:
             return f"nn.Linear({layer.in_features}, {layer.out_features})"
         case nn.MaxPool2d() | nn.AvgPool2d():
             return f"nn.{type(layer).__name__}({layer.kernel_size})"
+        case nn.BatchNorm2d():
+            return f"nn.BatchNorm2d({layer.num_features}, eps={layer.eps})"
+        case nn.Dropout():
+            return f"nn.Dropout({layer.p})"
         case nn.ZeroPad2d():
             return f"nn.ZeroPad2d({layer.padding})"
         case nn.ReLU() | nn.Flatten():

@@ -9,7 +9,7 @@ from mnist_cnn.files import write_atomically
 from mnist_cnn.keras import files, nets, weights
 from mnist_cnn.keras.files import KerasFile
 from mnist_cnn.model.classifier import DigitClassifier
-from mnist_cnn.model.nets import outline_net
+from mnist_cnn.model.nets import layers_of, outline_net
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import load_classifier
@@ -22,7 +22,7 @@ def import_keras(file: KerasFile, out: Path) -> str:
     """
     try:
         options = nets.recognize(file)
-        state = weights.to_torch(outline_net(**options), file.weights)
+        state = weights.to_torch(layers_of(outline_net(**options)), file.weights)
     except InputError as error:
         raise InputError(f"{file.path} cannot be imported: {error}") from error
     classifier = DigitClassifier(options)
@@ -48,7 +48,9 @@ def export_keras(source: Path, out: Path) -> str:
     Raises InputError if there is no intact checkpoint, OSError if `out` cannot be written.
     """
     classifier = load_classifier(source)
-    arrays = weights.to_keras(classifier.net)
+    if "." in (name := classifier.hparams["model"].get("name", "")):
+        raise InputError(f"the network {name} cannot be written for Keras: only model=conv and model=dense can")
+    arrays = weights.to_keras(layers_of(classifier.net))
     if out.suffix == ".keras":
         content = files.keras_file(nets.keras_layers(**classifier.hparams["model"]), arrays)
     else:

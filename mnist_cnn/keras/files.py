@@ -19,7 +19,7 @@ from mnist_cnn.keras import reader
 
 _SECONDS = 20  # reading a file takes 0.3
 
-Weights = list[NDArray[np.float32]]  # of one layer: kernel, bias
+Weights = list[NDArray[np.float32]]  # of one layer: kernel, bias; or gamma, beta, moving mean, moving variance
 
 
 class Layer(NamedTuple):
@@ -77,14 +77,19 @@ def _parse(path: Path, content: bytes) -> KerasFile:
 
 def weights_file(weights: Sequence[Weights]) -> bytes:
     """Return the content of a .weights.h5 file, for Keras's load_weights."""
-    kinds = ["conv2d" if kernel.ndim == 4 else "dense" for kernel, _ in weights]
+    kinds = [kind_of(arrays) for arrays in weights]
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
-        for index, (kind, (kernel, bias)) in enumerate(zip(kinds, weights, strict=True)):
+        for index, (kind, arrays) in enumerate(zip(kinds, weights, strict=True)):
             before = kinds[:index].count(kind)
-            name = f"{kind}_{before}" if before else kind
-            file[f"layers/{name}/vars/0"], file[f"layers/{name}/vars/1"] = kernel, bias
+            for number, array in enumerate(arrays):
+                file[f"layers/{f'{kind}_{before}' if before else kind}/vars/{number}"] = array
     return content.getvalue()
+
+
+def kind_of(weights: Weights) -> str:
+    """Return what Keras calls a layer with these weights: conv2d, dense or batch_normalization."""
+    return {4: "conv2d", 2: "dense"}.get(weights[0].ndim, "batch_normalization")
 
 
 def keras_file(layers: Sequence[Layer], weights: Sequence[Weights]) -> bytes:

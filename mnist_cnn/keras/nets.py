@@ -5,8 +5,10 @@ from contextlib import suppress
 from itertools import product, zip_longest
 from typing import Any, Final
 
+from torch import nn
+
 from mnist_cnn.errors import InputError, abbreviate
-from mnist_cnn.keras.files import KerasFile, Layer
+from mnist_cnn.keras.files import KerasFile, Layer, kind_of
 from mnist_cnn.model.nets import outline_net
 from mnist_cnn.schema import PADDINGS, POOLINGS
 
@@ -14,7 +16,10 @@ from mnist_cnn.schema import PADDINGS, POOLINGS
 _FLATTEN: Final = {"data_format": "channels_last"}
 _POOL: Final = {"pool_size": [2, 2], "strides": [2, 2], "padding": "valid", **_FLATTEN}
 _CONV: Final = {"kernel_size": [3, 3], "dilation_rate": [1, 1], "groups": 1, "use_bias": True, **_FLATTEN}
+_NORM: Final = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True}
 _POOLS: Final = {"max": "MaxPooling2D", "average": "AveragePooling2D"}
+_NOISE: Final = {"Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise"}
+_IDLE: Final = {"InputLayer", "ActivityRegularization", *_NOISE}  # nothing at inference
 _ACTIVATIONS: Final[dict[str, dict[str, Any]]] = {
     "ReLU": {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
     "Softmax": {"axis": -1},
@@ -26,23 +31,32 @@ def keras_layers(
     padding: str = "valid",
     pooling: str = "max",
     channels: Sequence[int] = (32, 64, 128),
-    hidden: int = 512,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    norm: str = "none",
+    final_pooling: bool = False,
 ) -> list[Layer]:
     """List the layers of a network of ours, given its name and options, as Keras would, from the input to softmax."""
     layers = [Layer("InputLayer", "input", {"batch_shape": [None, 28, 28, 1]})]
     flatten = Layer("Flatten", "flatten", _FLATTEN)
-    head = Layer("Dense", "dense", {"units": 10, "activation": "softmax", "use_bias": True})
-    if name == "dense":
-        first = Layer("Dense", "dense1", {"units": hidden, "activation": "relu", "use_bias": True})
-        return [*layers, flatten, first, head]
-    for number, filters in enumerate(channels, start=1):
-        reduction = pooling if number < len(channels) else "none"
+    head = [Layer("Dense", "dense", {"units": 10, "activation": "softmax", "use_bias": True})]
+    if dropout:
+        head.insert(0, Layer("Dropout", "dropout", {"rate": dropout}))
+    if name == "dense" or hidden is not None:
+        units = 512 if hidden is None else hidden
+        head.insert(0, Layer("Dense", "dense1", {"units": units, "activation": "relu", "use_bias": True}))
+    for number, filters in enumerate(channels if name == "conv" else (), start=1):
+        reduction = pooling if number < len(channels) or final_pooling else "none"
         strides = [2, 2] if reduction == "stride" else [1, 1]
-        options = {"filters": filters, "strides": strides, "padding": padding, "activation": "relu"}
-        layers.append(Layer("Conv2D", f"conv{number}", {**options, **_CONV}))
+        options = {"filters": filters, "strides": strides, "padding": padding}
+        activation = "relu" if norm == "none" else "linear"
+        layers.append(Layer("Conv2D", f"conv{number}", {**options, "activation": activation, **_CONV}))
+        if norm == "batch":
+            layers.append(Layer("BatchNormalization", f"norm{number}", _NORM))
+            layers.append(Layer("Activation", f"relu{number}", {"activation": "relu"}))
         if reduction in _POOLS:
             layers.append(Layer(_POOLS[reduction], f"pool{number}", _POOL))
-    return [*layers, flatten, head]
+    return [*layers, flatten, *head]
 
 
 def recognize(file: KerasFile) -> dict[str, Any]:
@@ -55,7 +69,9 @@ def recognize(file: KerasFile) -> dict[str, Any]:
     if file.layers is None:
         return next((options for options in candidates if _fits(options, file)), candidates[0])
     layers = _without_detours(file.layers)
-    compared = [(*_first_difference(layers, keras_layers(**options)[1:]), options) for options in candidates]
+    compared = [
+        (*_first_difference(layers, _without_detours(keras_layers(**options))), options) for options in candidates
+    ]
     _, difference, options = max(compared, key=lambda each: each[0])
     if difference:
         raise InputError(f"it is a different network: {difference}")
@@ -66,10 +82,15 @@ def _candidates(file: KerasFile) -> list[dict[str, Any]]:
     """List the networks whose filters, or hidden units, are those of the file's kernels."""
     kernels = [array.shape for arrays in file.weights.values() for array in arrays if array.ndim > 1]
     channels = [shape[-1] for shape in kernels if len(shape) == 4]
+    units = [shape[-1] for shape in kernels if len(shape) == 2]
     if not channels:
-        return [{"name": "dense", "hidden": kernels[0][-1] if kernels else 1}]
+        return [{"name": "dense", "hidden": units[0] if units else 1}]
+    others: dict[str, Any] = {"hidden": units[0]} if len(units) > 1 else {}
+    if any(kind_of(arrays) == "batch_normalization" for arrays in file.weights.values()):
+        others["norm"] = "batch"
     return [
-        {"name": "conv", "padding": padding, "pooling": pooling, "channels": channels}
+        {"name": "conv", "padding": padding, "pooling": pooling, "channels": channels, **last, **others}
+        for last in ({}, {"final_pooling": True})
         for pooling, padding in product(POOLINGS, PADDINGS)
     ]
 
@@ -78,7 +99,9 @@ def _fits(options: dict[str, Any], file: KerasFile) -> bool:
     """Return whether the last layer of a network has as many inputs as the file's last Dense layer."""
     with suppress(InputError):  # no pixels are left with this padding and pooling
         kernels = [array for arrays in file.weights.values() for array in arrays if array.ndim == 2]
-        return bool(kernels) and len(kernels[-1]) == outline_net(**options).get_submodule("dense").in_features
+        net = outline_net(**options)
+        first = next(layer for layer in net.modules() if isinstance(layer, nn.Linear))
+        return bool(kernels) and len(kernels[0]) == first.in_features
     return False
 
 
@@ -86,14 +109,23 @@ def _without_detours(layers: list[Layer]) -> list[Layer]:
     """Merge activations that are layers of their own; leave out what changes no output."""
     merged: list[Layer] = []
     for layer in layers:
-        if layer.kind in ("InputLayer", "Dropout"):
+        if layer.kind in _IDLE or layer.kind.startswith("Random") or _gives_our_input(layer):
             continue
         activation = _activation(layer)
-        if activation and merged and merged[-1].config.get("activation") == "linear":
+        norm_before = merged and merged[-1].kind == "BatchNormalization"
+        if activation and merged and merged[-1].config.get("activation", "linear" if norm_before else "") == "linear":
             before = merged.pop()
             layer = before._replace(config={**before.config, "activation": activation})
         merged.append(layer)
     return merged
+
+
+def _gives_our_input(layer: Layer) -> bool:
+    """Whether a layer makes 0-1 of bytes, or images of rows: what our networks are given."""
+    if layer.kind == "Rescaling":
+        scale, offset = layer.config.get("scale"), layer.config.get("offset", 0.0)
+        return isinstance(scale, float) and abs(255 * scale - 1) < 1e-6 and offset == 0
+    return layer.kind == "Reshape" and layer.config.get("target_shape") == [28, 28, 1]
 
 
 def _activation(layer: Layer) -> Any:

@@ -90,7 +90,9 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 def list_layers(model: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """List kind, name and settings of each layer. A model of another class is listed as one layer of that class."""
-    entries = model["config"]["layers"] if model["class_name"] in ("Sequential", "Functional") else [model]
+    entries = [model]
+    if model["class_name"] in ("Sequential", "Functional", "Model"):  # before Keras 2.2.3 a Sequential was a bare list
+        entries = model["config"] if isinstance(model["config"], list) else model["config"]["layers"]
     return [(_kind(entry), str(entry["config"].get("name", entry["class_name"])), entry["config"]) for entry in entries]
 
 

@@ -19,17 +19,21 @@ _DEVICE_ERRORS = re.compile(
 )
 
 
+def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
+    """Compute `net(images)` in channels_last, which is faster everywhere but on MPS."""
+    if images.device.type == "mps":
+        return cast(Tensor, net(images))
+    return cast(Tensor, net(images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)))
+
+
 def forward_fast(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
     """Compute `net(images)` in the memory layout that is fastest here.
 
     Training on the CPU runs in oneDNN's own layout, whose max pooling keeps a byte per output instead of an int64
-    index. Everything else runs in channels_last, but for MPS, which gains nothing by it.
+    index. Hooks on the layers, tracing and second derivatives do not work with it: for our own training loop alone.
     """
-    if images.device.type == "mps":
-        return cast(Tensor, net(images))
     if not (net.training and _onednn_computes(net, images)):
-        channels_last = images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
-        return cast(Tensor, net(channels_last))
+        return forward(net, images)
     x = images.to_mkldnn()
     for layer in cast(nn.Sequential, net):
         x = layer(x.to_dense() if isinstance(layer, nn.Flatten) else x)

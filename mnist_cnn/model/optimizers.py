@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnist_cnn.errors import InputError
 
@@ -129,21 +129,28 @@ def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) ->
     return built
 
 
-def build_scheduler(options: Mapping[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler | None:
-    """Build the learning-rate scheduler that `_target_` names; None if none is named.
+def build_scheduler(
+    options: Mapping[str, Any], optimizer: Optimizer, steps: int, epochs: int = 1
+) -> dict[str, Any] | None:
+    """Build the learning-rate scheduler that `_target_` names, as Lightning takes it; None if none is named.
 
-    An option that is null stands for `steps`, the number of steps in the whole run.
+    `interval` tells when it advances: at every step (the default) or epoch. An option that is null stands for how
+    often it advances in the whole run: `steps` or `epochs`.
     Raises InputError if there is no such class, or if it refuses an option or its value.
     """
     if "_target_" not in options:
         return None
-    filled = {key: steps if value is None else value for key, value in options.items()}
-    built: LRScheduler = _build("scheduler", filled, optimizer)
-    return built
+    interval = options.get("interval", "step")
+    advances = {"step": steps, "epoch": epochs}[interval]
+    filled = {key: advances if value is None else value for key, value in options.items() if key != "interval"}
+    built = _build("scheduler", filled, optimizer)
+    if isinstance(built, ReduceLROnPlateau) and interval == "step":
+        raise InputError("ReduceLROnPlateau watches the loss of whole epochs: give scheduler.interval=epoch")
+    return {"scheduler": built, "interval": interval}
 
 
-def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int) -> None:
-    """Build both for a single weight and go through the steps of the run, up to 100,000: some values fail only there.
+def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int, epochs: int = 1) -> None:
+    """Build both for a single weight and advance as the run will, up to 100,000 times: some values fail only there.
 
     Raises InputError if they cannot be built, or fail at a step.
     """
@@ -152,11 +159,11 @@ def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: 
     try:
         with torch.random.fork_rng(devices=[]):
             built = build_optimizer(optimizer, [weight])
-            schedule = build_scheduler(scheduler, built, steps)
+            config = build_scheduler(scheduler, built, steps, epochs)
             built.step()
-            for _ in range(min(steps, 100_000)):
-                if schedule is not None:
-                    schedule.step()
+            if config and not isinstance(config["scheduler"], ReduceLROnPlateau):  # that one needs a metric
+                for _ in range(min(steps if config["interval"] == "step" else epochs, 100_000)):
+                    config["scheduler"].step()
     except InputError:
         raise
     except Exception as error:

@@ -21,17 +21,24 @@ def count_parameters(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def layer_rows(net: nn.Sequential) -> list[LayerRow]:
-    """List the layers that Keras lists. Activations and padding belong to a layer."""
+def layer_rows(net: nn.Module) -> list[LayerRow]:
+    """List the layers that Keras lists. Activations and padding belong to a layer.
+
+    A network that is no nn.Sequential is one row.
+    """
+    in_training = [module for module in net.modules() if module.training]
+    net.eval()
     x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
-    for name, layer in net.named_children():
+    for name, layer in net.named_children() if isinstance(net, nn.Sequential) else [("net", net)]:
         x = layer(x)
         if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
             rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
+    for module in in_training:
+        module.training = True
     return rows
 
 
-def layer_table(net: nn.Sequential) -> str:
+def layer_table(net: nn.Module) -> str:
     """Write the layers as a table, with the total of the parameters below."""
     head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
     lines = [

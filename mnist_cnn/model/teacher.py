@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnist_cnn.data.images import scale
-from mnist_cnn.model.backend import forward_fast, move
+from mnist_cnn.model.backend import forward, move
 
 
 class Teacher:
@@ -18,14 +18,14 @@ class Teacher:
     `temperature` divides the logits of the teachers and of the student: above 1, the unlikely digits weigh more.
     """
 
-    def __init__(self, nets: Sequence[nn.Sequential], temperature: float = 1.0) -> None:
+    def __init__(self, nets: Sequence[nn.Module], temperature: float = 1.0) -> None:
         self.nets, self.temperature = [net.eval() for net in nets], temperature
 
     @torch.no_grad()
     def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Return what the networks answer for images, bytes 0-255 or floats 0-1, softened by the temperature."""
         floats = scale(images)
-        logits = [forward_fast(move(net, images.device), floats) for net in self.nets]
+        logits = [forward(move(net, images.device), floats) for net in self.nets]
         return (torch.stack(logits) / self.temperature).softmax(dim=2).mean(dim=0)
 
     def digest(self) -> str:

@@ -4,6 +4,7 @@ Nothing that a checkpoint names is imported or called; its network comes from th
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from mnist_cnn.runs import archive
 from mnist_cnn.runs.directory import checkpoint_file
 from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.schema import outdated_by
+
+_WRAPPED = re.compile(r"(?<![^.])(_orig_mod|module)\.")  # what torch.compile and DataParallel put into names
 
 
 def load_classifier(run_or_file: str | os.PathLike[str], device: str | torch.device = "cpu") -> DigitClassifier:
@@ -34,13 +37,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises InputError if the file is missing, damaged, asks for code, or is something else.
     """
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path} holds weights alone: its MODEL_CARD.md has the code that loads them")
     if path.suffix in (".keras", ".h5"):
         raise InputError(f"{path} is a Keras file: convert it with python -m mnist_cnn.keras import {path} OUT.ckpt")
     checkpoint = archive.read(path)
     match checkpoint:
-        case {"state_dict": dict(), "hyper_parameters": {"model": dict(), **others}} if not others:
+        case {"state_dict": dict(), "hyper_parameters": {"model": dict()}}:
             return dict(checkpoint)
-    raise InputError(f"{path} is no checkpoint of a DigitClassifier: it lacks state_dict, or hyper_parameters of model")
+        case dict() if checkpoint and all(isinstance(each, torch.Tensor) for each in checkpoint.values()):
+            found = "holds weights alone, and does not say of which network: give them to load_state_dict"
+        case _:
+            found = "is no checkpoint of a DigitClassifier: it lacks state_dict, or hyper_parameters of model"
+    raise InputError(f"{path} {found}")
 
 
 def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifier:
@@ -48,13 +57,17 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
     model, state = checkpoint["hyper_parameters"]["model"], checkpoint["state_dict"]
     try:
         net = outline_net(**model)
-        weights = {str(name)[4:]: value for name, value in state.items() if str(name).startswith("net.")}
-        net.load_state_dict(weights, assign=True)
+        weights = {_WRAPPED.sub("", str(name)): value for name, value in state.items()}
+        net.load_state_dict({n[4:]: value for n, value in weights.items() if n.startswith("net.")}, assign=True)
+        smoothing = float(checkpoint["hyper_parameters"].get("label_smoothing", 0))
+        classifier = DigitClassifier(model, label_smoothing=smoothing, net=net)
     except Exception as error:  # a stranger's file may have any value there
         raise InputError(f"{path} does not hold the network that it describes: {str(error)[:300]}") from error
-    if not all(part.isfinite().all() for part in net.parameters()):
+    if not all(part.isfinite().all() for part in net.state_dict().values()):
         raise InputError(f"{path} cannot be used: some of its weights are NaN or infinite")
-    classifier = DigitClassifier(model)
+    classifier = DigitClassifier(
+        model, net=net, label_smoothing=checkpoint["hyper_parameters"].get("label_smoothing", 0.0)
+    )
     classifier.net = net.float().to(memory_format=torch.contiguous_format)  # a GPU's weights are in channels_last
     return classifier
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mnist_cnn.model.nets import CLASSES
+from mnist_cnn.model.nets import CLASSES, fold, layers_of
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.runs.directory import checkpoint_file, run_of
 from mnist_cnn.runs.trained import load_trained
@@ -21,16 +21,17 @@ def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None)
     Raises InputError if the checkpoint or the data cannot be used.
     """
     trained, file = load_trained(run_or_file, data_dir), checkpoint_file(run_or_file)
-    classifier, net = trained.classifier, trained.classifier.net
-    exact = answer(classifier, trained.test)
+    classifier = trained.classifier
+    exact, parameters = answer(classifier, trained.test), count_parameters(classifier.net)
+    classifier.net = net = fold(layers_of(classifier.net))
     dtype = "float16" if round_to_float16(net) else "float32"
-    answers = answer(classifier, trained.test)
-    packed, chosen = pack_net(net, dtype), _choose(answers)
+    answers, packed = answer(classifier, trained.test), pack_net(net, dtype)
+    chosen = _choose(answers)
     kinds = {layer["kind"] for layer in packed.layers}
     values = {
         "name": run_of(file).path.name if Path(run_or_file).is_dir() else file.name,
         "dataset": trained.dataset,
-        "parameters": count_parameters(net),
+        "parameters": parameters,
         "dtype": dtype,
         "changed": int((answers.digits != exact.digits).sum()),
         "images": len(answers.labels),

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnist_cnn.data.images import SIDE, scale
+from mnist_cnn.model.nets import fold
 
 _PATCH = 5  # pixels
 
@@ -20,24 +21,25 @@ class ResponseMaps(NamedTuple):
 
 
 @torch.no_grad()
-def response_maps(net: nn.Sequential, image: UInt8[Tensor, "1 28 28"]) -> list[ResponseMaps]:
+def response_maps(net: nn.Module, image: UInt8[Tensor, "1 28 28"]) -> list[ResponseMaps]:
     """Return the maps of every convolution, after ReLU and before pooling; nothing for a network without any."""
     x, found = scale(image)[None], []
-    for name, layer in net.named_children():
+    for name, layer in fold(net).named_children() if isinstance(net, nn.Sequential) else ():
         x = layer(x)
         if isinstance(layer, nn.Conv2d):
             found.append(ResponseMaps(name, x[0].relu()))
     return found
 
 
-def first_kernels(net: nn.Sequential) -> Float[Tensor, "filters 3 3"] | None:
+def first_kernels(net: nn.Module) -> Float[Tensor, "filters 3 3"] | None:
     """Return the kernels of the first convolution, which are applied to the image itself; None if there is none."""
-    first = next((layer for layer in net if isinstance(layer, nn.Conv2d)), None)
+    layers = fold(net) if isinstance(net, nn.Sequential) else ()
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
     return None if first is None else first.weight.detach()[:, 0]
 
 
 @torch.no_grad()
-def evidence(net: nn.Sequential, image: UInt8[Tensor, "1 28 28"], digit: int) -> Float[Tensor, "28 28"]:
+def evidence(net: nn.Module, image: UInt8[Tensor, "1 28 28"], digit: int) -> Float[Tensor, "28 28"]:
     """Return, for each pixel, how much the logit of `digit` falls when 5x5 pixels around it are made black.
 
     Positive: what is there speaks for the digit. (Occlusion: Zeiler and Fergus 2014, section 4.)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from mnist_cnn.errors import InputError
+
 _POOLINGS = {nn.MaxPool2d: "max", nn.AvgPool2d: "average"}
 
 
@@ -36,24 +38,37 @@ def pack_net(net: nn.Sequential, dtype: str) -> PackedNet:
 
 
 def _layers(net: nn.Sequential) -> Iterator[dict[str, Any]]:
-    """Yield the layers that have weights or pool. ReLU and padding belong to one of these."""
-    none = [0, 0, 0, 0]  # left, right, top, bottom
-    padding = none
-    for name, layer in net.named_children():
+    """Yield the layers that have weights or pool. ReLU and padding belong to one of these.
+
+    Raises InputError for a layer that the page cannot compute.
+    """
+    padding = [0, 0, 0, 0]  # left, right, top, bottom
+    layers = [*net.named_children(), ("", nn.Identity()), ("", nn.Identity())]
+    activations = set[str]()
+    for (name, layer), *following in zip(layers, layers[1:], layers[2:], strict=False):
+        after = following[1] if isinstance(following[0][1], nn.MaxPool2d) else following[0]  # it commutes with ReLU
+        relu = isinstance(after[1], nn.ReLU)
         if isinstance(layer, nn.ZeroPad2d):
             padding = [*layer.padding]
-        elif isinstance(layer, nn.Conv2d):
-            sides = [1, 1, 1, 1] if layer.padding == "same" else padding
-            shape = {
-                "inputs": layer.in_channels,
-                "outputs": layer.out_channels,
-                "stride": layer.stride[0],
-                "pad": sides,
-            }
-            yield {"name": name, "kind": "conv", "relu": True, **shape, "stride": layer.stride[0], "pad": sides}
-            padding = none
-        elif isinstance(layer, nn.Linear):
-            shape = {"inputs": layer.in_features, "outputs": layer.out_features}
-            yield {"name": name, "kind": "dense", "relu": layer is not net[-1], **shape}
-        elif type(layer) in _POOLINGS:
+        elif isinstance(layer, nn.Conv2d) and _is_known(layer):
+            sides = [1, 1, 1, 1] if layer.padding in ("same", (1, 1)) else padding
+            shape = {"inputs": layer.in_channels, "outputs": layer.out_channels}
+            yield {"name": name, "kind": "conv", "relu": relu, **shape, "stride": layer.stride[0], "pad": sides}
+            activations |= {after[0]}
+            padding = [0, 0, 0, 0]
+        elif isinstance(layer, nn.Linear) and layer.bias is not None:
+            yield {
+                "name": name, "kind": "dense", "relu": relu, "inputs": layer.in_features, "outputs": layer.out_features
+            }  # fmt: skip
+            activations |= {after[0]}
+        elif type(layer) in _POOLINGS and repr(layer) == repr(type(layer)(2)):
             yield {"name": name, "kind": _POOLINGS[type(layer)]}
+        elif not (isinstance(layer, nn.Flatten) or (isinstance(layer, nn.ReLU) and name in activations)):
+            raise InputError(f"the page cannot compute layer {name} of this network: {layer}")
+
+
+def _is_known(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is as our networks have it: 3x3, with a bias, and zeros around it or none."""
+    plain = layer.kernel_size == (3, 3) and layer.dilation == (1, 1) and layer.groups == 1 and layer.bias is not None
+    paddings = ["valid", (0, 0)] + (["same", (1, 1)] if layer.stride == (1, 1) else [])
+    return plain and layer.padding_mode == "zeros" and layer.padding in paddings

@@ -20,7 +20,7 @@ from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.model.backend import device_errors, move, use_exact_kernels
 from mnist_cnn.model.classifier import to_floats
-from mnist_cnn.model.nets import build_net
+from mnist_cnn.model.nets import build_net, register_net
 from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.model.teacher import Teacher
@@ -28,14 +28,14 @@ from mnist_cnn.runs.checkpoint import check_resumable, load_classifier, read_che
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import standing_of
 from mnist_cnn.runs.table import find_runs
-from mnist_cnn.schema import Settings
+from mnist_cnn.schema import Own, Settings
 from mnist_cnn.settings import conf_digest
 from mnist_cnn.training.machine import describe_machine
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.saving import SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
-from mnist_cnn.training.trainer import build_trainer
+from mnist_cnn.training.trainer import build_trainer, close_loggers
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,15 @@ class Job:
         """Train, test once, and write result.json. Returns its content; nothing if training paused."""
         if self.trainer.is_global_zero:
             log.info("%s", self)
-        with signals.time_limit(self.settings.job_timeout), signals.defer_signals():
-            self._fit()
-        if self.options.pause_after is not None:
-            return {}
-        with device_errors(self._remedy):
-            (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
+        try:
+            with signals.time_limit(self.settings.job_timeout), signals.defer_signals():
+                self._fit()
+            if self.options.pause_after is not None:
+                return {}
+            with device_errors(self._remedy):
+                (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
+        finally:
+            close_loggers()
         if not isfinite(test["test/loss"]):
             raise RunError(f"test/loss is {test['test/loss']}: the training diverged; try a smaller optimizer.lr")
         result = self._result(test)
@@ -139,6 +142,8 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     quiet_lightning()
     use_exact_kernels(cfg.trainer.deterministic is not False)
     torch.set_num_threads(cfg.threads or options.cores or available_cores())  # a job before may have
+    if isinstance(cfg.model, Own):
+        register_net(cfg.model.name)  # the user's own configuration names it
     outdated = cfg.resume == "outdated" and standing_of(run, cfg).status == "outdated"
     resume_from = run.checkpoint_to_resume("never" if outdated else cfg.resume)
 
@@ -149,6 +154,9 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
             config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(options.overrides))
             run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)
             options.on_start()
+            shown = {key: value for key, value in decisive.items() if not key.startswith("model.")}
+            for logger in trainer.loggers:  # Lightning itself has logged model.*
+                logger.log_hyperparams({"run": run.path.name, **shown})
 
     def pause(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == options.pause_after
@@ -166,7 +174,7 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     data = _data(cfg, steps_per_batch)
     epochs.steps_per_epoch = steps = -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     all_steps = steps * cfg.trainer.max_epochs
-    rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps)
+    rehearse(cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), all_steps, cfg.trainer.max_epochs)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     classifier = _classifier(cfg, all_steps, teacher)
     if resume_from:
@@ -196,7 +204,7 @@ def _classifier(cfg: Settings, steps: int, teacher: Teacher | None) -> SlabClass
         clip if cfg.trainer.gradient_clip_val else None,
         model=cfg.model.to_dict(),
         optimizer=lambda parameters: build_optimizer(cfg.optimizer.to_dict(), parameters),
-        scheduler=lambda optimizer: build_scheduler(cfg.scheduler.to_dict(), optimizer, steps),
+        scheduler=lambda optimizer: build_scheduler(cfg.scheduler.to_dict(), optimizer, steps, cfg.trainer.max_epochs),
         label_smoothing=cfg.label_smoothing,
         teacher=teacher,
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from typing import Any
 
 import lightning.pytorch as pl
@@ -43,10 +44,17 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
     return trainer
 
 
+def close_loggers() -> None:
+    """End the run that W&B keeps open for the process: it would add the next job of a sweep to this one's."""
+    if wandb := sys.modules.get("wandb"):
+        wandb.finish()
+
+
 def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     if also is None:
         return False
-    filled = {key: str(run.path) if value is None else value for key, value in also.items()}
+    null = {"save_dir": str(run.path)}
+    filled = {key: null.get(key, run.path.name) if value is None else value for key, value in also.items()}
     try:
         logger = instantiate(filled)
         if not isinstance(logger, Logger):

@@ -12,7 +12,8 @@ def test_bytes_become_fractions_and_fractions_stay() -> None:
     assert torch.equal(scale(images), torch.from_numpy(np.arange(256, dtype=np.float32) / 255))
     assert torch.equal(scale(scale(images)), scale(images))
     assert torch.equal(images, torch.arange(256, dtype=torch.uint8))
-    assert scale(torch.ones(2, dtype=torch.float64)).dtype == torch.float32
+    assert scale(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+    assert torch.equal(scale(images.long()), scale(images))
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (3, 1, 28, 28), (0, 28, 28)])

@@ -20,7 +20,7 @@ def numbered(count: int) -> Images:
 
 
 def loader(order: EpochOrder, batch_size: int = 8) -> ResumableLoader:
-    return load_batches(numbered(order.images), order, batch_size, CPU)
+    return load_batches(InMemory(numbered(order.images), order, CPU), batch_size)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_state_at_the_end_of_an_epoch_leads_to_the_whole_next_epoch() -> None:
 
 def test_images_are_sliced_by_whole_batches() -> None:
     images = InMemory(numbered(10), EpochOrder(10), CPU)
-    batch, labels = images.__getitems__([7, 0, 3])
+    batch, labels = images.__getitems__([7, 0, 3]).batch
     assert labels.tolist() == batch[:, 0, 27, 27].tolist() == [7, 0, 3]
     assert (batch.shape, batch.dtype) == ((3, 1, 28, 28), torch.uint8)
     image, label = images[4]
@@ -107,13 +107,13 @@ def test_images_are_sliced_by_whole_batches() -> None:
 
 
 def test_images_stay_on_their_device() -> None:
-    batch, labels = InMemory(numbered(10), EpochOrder(10), torch.device("meta")).__getitems__([1, 2])
+    batch, labels = InMemory(numbered(10), EpochOrder(10), torch.device("meta")).__getitems__([1, 2]).batch
     assert batch.device.type == labels.device.type == "meta"
 
 
 def test_mnist_in_batches_of_64_is_938_steps_and_the_last_has_32() -> None:
     images = Images(torch.zeros(60_000, 1, 1, 1, dtype=torch.uint8).expand(-1, -1, 28, 28), torch.arange(60_000))
-    batches = load_batches(images, EpochOrder(60_000, seed=0), 64, CPU)
+    batches = load_batches(InMemory(images, EpochOrder(60_000, seed=0), CPU), 64)
     labels = [labels for _, labels in batches]
     assert len(batches) == len(labels) == 938
     assert {len(batch) for batch in labels[:-1]} == {64}
@@ -138,7 +138,7 @@ def test_augmented_images_do_not_depend_on_the_batch_size_or_on_an_interruption(
     def images(batch_size: int, *starts: dict[str, int]) -> torch.Tensor:
         order = EpochOrder(100, seed=5)
         augmenter = Augmenter(Augmentation(shift=2, turn=10, elastic=1), 100, seed=5)
-        batches = load_batches(numbered(100), order, batch_size, CPU, augmenter)
+        batches = load_batches(InMemory(numbered(100), order, CPU, augmenter), batch_size)
         for start in starts:
             batches.load_state_dict(start)
         return torch.cat([images for images, _ in batches])

@@ -83,8 +83,8 @@ def test_kernels_are_glorot_uniform_and_biases_zero() -> None:
         ({"channels": []}, "give a list of 1 to 8"),
         ({"channels": [8] * 9}, "give a list of 1 to 8"),
         ({"channels": [8] * 5}, "layer 4 has no pixels left"),
-        ({"name": "os.system"}, "model=os.system is not known: give one of conv, dense"),
-        ({"hidden": 3}, "model conv has no option hidden: it has padding, pooling, channels"),
+        ({"name": "os.system"}, "the network os.system is not imported because a file names it"),
+        ({"units": 3}, "model conv has no option units: it has padding, pooling, channels"),
     ],
 )
 def test_a_net_that_cannot_be_built_is_explained(options: dict[str, object], message: str) -> None:

@@ -135,8 +135,9 @@ def test_an_optimizer_that_cannot_be_built_is_explained(options: dict[str, objec
 def test_null_in_a_scheduler_stands_for_all_steps() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
     options = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": None, "eta_min": 0.1}
-    scheduler = build_scheduler(options, optimizer, steps=8)
-    rates = []
+    config = build_scheduler(options, optimizer, steps=8)
+    assert config["interval"] == "step"
+    scheduler, rates = config["scheduler"], []
     for _ in range(8):
         optimizer.step()
         scheduler.step()
