@@ -15,8 +15,9 @@ from hydra.types import HydraContext
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import explain_hydra
-from mnist_cnn.sweeps.job import is_joblib, run_job
+from mnist_cnn.sweeps.job import is_joblib, is_slurm, run_job
 from mnist_cnn.sweeps.plan import Job, Plan
+from mnist_cnn.sweeps.slurm import ENDED, watch_queue
 from mnist_cnn.sweeps.worker import stop_workers
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
     # a process that imports torch in its second job seems to leak to joblib, which starts another
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     launcher = build_launcher(plan)
+    submitted = watch_queue() if is_slurm(plan.cfg.hydra.launcher) else None
     try:
         with stop_workers(plan.jobs[0].run.path.parent) if is_joblib(plan.cfg.hydra.launcher) else nullcontext():
             returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
@@ -82,6 +84,9 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
         if not plan.is_parallel:
             return dict.fromkeys(jobs, explain_hydra(error)), ""
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if submitted is not None:  # all its jobs have left the queue; starting one again may be against a scancel
+            without = [job for job in jobs if job.run.status() in ("waiting", "interrupted")]
+            return wrong | dict.fromkeys(jobs, "") | dict.fromkeys(without, ENDED if submitted else reason), ""
         log.warning("warning: the launcher failed: %s", reason)
         return {}, reason
     return {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""

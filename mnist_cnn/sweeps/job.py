@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import load
+from mnist_cnn.sweeps.slurm import obey_slurm
 from mnist_cnn.sweeps.worker import obey_driver
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
@@ -41,7 +42,8 @@ def run_job(cfg: DictConfig) -> str:
         check_single_process(settings)
         if by_joblib and settings.trainer.accelerator != "cpu":
             reserve_gpu()
-        train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
+        with obey_slurm() if is_slurm(hydra.launcher) else nullcontext():
+            train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
 
     if not by_joblib:
         return attempt(train_job, run, overrides) or ""
@@ -53,6 +55,11 @@ def run_job(cfg: DictConfig) -> str:
 def is_joblib(launcher: Any) -> bool:
     """Whether joblib's processes run the jobs."""
     return str(launcher["_target_"]).endswith(".JoblibLauncher")
+
+
+def is_slurm(launcher: Any) -> bool:
+    """Whether SLURM runs the jobs."""
+    return str(launcher["_target_"]).endswith(".SlurmLauncher")
 
 
 def attempt(training: Callable[[], object], run: Run, overrides: Sequence[str]) -> str | None:
