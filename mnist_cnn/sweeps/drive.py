@@ -86,7 +86,7 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         if submitted is not None:  # all its jobs have left the queue; starting one again may be against a scancel
             without = [job for job in jobs if job.run.status() in ("waiting", "interrupted")]
-            return wrong | dict.fromkeys(jobs, "") | dict.fromkeys(without, ENDED if submitted else reason), ""
+            return dict.fromkeys(jobs, "") | dict.fromkeys(without, ENDED if submitted else reason), ""
         log.warning("warning: the launcher failed: %s", reason)
         return {}, reason
     return {job: str(each.return_value) for job, each in zip(jobs, returned, strict=True)}, ""

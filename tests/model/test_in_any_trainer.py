@@ -125,7 +125,7 @@ def test_early_stopping_and_model_checkpoint_monitor_validation(tmp_path: Path) 
     ours = load_classifier(tmp_path / "best.ckpt")
     for theirs, same in zip(loaded.net.parameters(), ours.net.parameters(), strict=True):
         assert torch.equal(theirs, same)
-    assert dict(loaded.hparams) == {"model": SMALL}
+    assert dict(loaded.hparams) == {"model": SMALL, "label_smoothing": 0.0}
 
 
 def test_stochastic_weight_averaging_averages() -> None:
