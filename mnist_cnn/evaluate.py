@@ -5,20 +5,19 @@ device: --device cpu for a run that was trained on the CPU.
 --shift, --turn and --elastic then test on distorted images: a list of strengths, or a range START:STOP[:STEP].
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.cli import DEVICES, run_command
+from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.data.strengths import STRENGTHS, parse_strengths
 from mnist_cnn.runs.directory import checkpoint_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, test, and print a line."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
+    parser = Parser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")

@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import check_options, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
@@ -27,6 +27,9 @@ from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import is_first_process, summarise, train
 
 log = logging.getLogger(__name__)
+
+_OPTIONS = "plan help hydra-help version cfg resolve package run multirun shell-completion config-path config-name"
+_OPTIONS += " config-dir experimental-rerun info"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -52,6 +55,7 @@ def command() -> int:
     flags = [each for each in arguments if each.startswith("-") and each != "--plan"]
     if len(arguments) < len(sys.argv[1:]) or (not flags and is_sweep(arguments)):
         return sweep(arguments)
+    check_options(flags, [f"--{name}" for name in _OPTIONS.split()])
     run_hydra(main)
     return 0
 
