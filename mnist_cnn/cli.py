@@ -25,6 +25,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes
 _SPIN_COUNT = "10000"  # about 0.2 ms; figures for this and for malloc: benchmarks/README.md
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_BLOCK, _KEPT = 32 * 2**20, 2**30  # bytes; glibc allows no larger threshold than the first
+_WORLD_SIZES = {"RANK": "WORLD_SIZE", "LOCAL_RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,16 +84,27 @@ def _quote_for_sh(word: str) -> str:
 
 
 def prepare_machine() -> None:
-    """Set up OpenMP and malloc; call it before torch is imported.
+    """Set up OpenMP and malloc, and forget stale ranks; call it before torch and Lightning are imported.
 
     GNU OpenMP's waiting threads spin for 15 ms by default, so that two trainings at once would spin for each other.
     glibc returns large freed blocks to the system, and every step would map the pages of its activations again.
     """
+    forget_stale_ranks()
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     with suppress(OSError, AttributeError, TypeError):  # not glibc
         malloc = ctypes.CDLL(None)
         malloc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
         malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def forget_stale_ranks() -> None:
+    """Remove the ranks that an earlier launch left in the environment: Lightning would take them for this process's.
+
+    A launcher sets the number of processes, too: above 1, the rank is this process's own.
+    """
+    for rank, size in _WORLD_SIZES.items():
+        if os.environ.get(rank, "0") != "0" and os.environ.get(size, "1") == "1":
+            del os.environ[rank]
 
 
 def available_cores() -> int:

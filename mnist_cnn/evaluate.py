@@ -53,6 +53,7 @@ def evaluate(
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
     import lightning.pytorch as pl
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.model.classifier import to_floats
@@ -71,6 +72,7 @@ def evaluate(
         enable_checkpointing=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,
+        plugins=[LightningEnvironment()],  # in one process, also where srun or torchrun started several
     )
     with device_errors("try --device cpu"):
         (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pytest
 
 from mnist_cnn import signals
-from mnist_cnn.cli import Parser, command_line, fail, prepare_machine, run_command
+from mnist_cnn.cli import Parser, command_line, fail, forget_stale_ranks, prepare_machine, run_command
 from mnist_cnn.errors import InputError, RunError
 from tests.conftest import Answer, posix
 
@@ -189,3 +189,25 @@ def test_wrong_arguments_are_one_line(arguments: str, message: str, cli: Callabl
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--size", type=int)
     assert cli(parser.parse_args, *arguments.split()) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1"}, set()),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, {"RANK"}),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "1"}, set()),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, {"SLURM_PROCID"}),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}, {"RANK", "LOCAL_RANK"}),  # Lightning reads torchrun's
+    ],
+)
+def test_a_rank_without_other_processes_is_forgotten(
+    given: dict[str, str], left: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"RANK", "LOCAL_RANK", "SLURM_PROCID", "WORLD_SIZE", "SLURM_NTASKS"}
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    forget_stale_ranks()
+    assert names & set(os.environ) == left | (set(given) & {"WORLD_SIZE", "SLURM_NTASKS"})
