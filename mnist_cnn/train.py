@@ -20,7 +20,7 @@ from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.seeing.report import check_packages, report_or_hint
-from mnist_cnn.settings import CONF, load
+from mnist_cnn.settings import CONF, load, quote_paths
 from mnist_cnn.sweeps.plan import is_sweep
 from mnist_cnn.sweeps.session import sweep
 from mnist_cnn.training.options import Options
@@ -56,6 +56,7 @@ def command() -> int:
     if len(arguments) < len(sys.argv[1:]) or (not flags and is_sweep(arguments)):
         return sweep(arguments)
     check_options(flags, [f"--{name}" for name in _OPTIONS.split()])
+    sys.argv[1:] = quote_paths(sys.argv[1:])
     run_hydra(main)
     return 0
 
