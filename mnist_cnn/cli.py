@@ -48,7 +48,7 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run a command's main function and end the process with its exit status."""
     prepare_machine()
     _prepare_output()
-    signals.handle_signals()
+    signals.handle_signals_of_command()
     logging.raiseExceptions = False  # a log that cannot be written is no reason to end, nor to print a traceback
     try:
         status = main()
