@@ -37,6 +37,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Train once, as the command line says."""
     run = Run(Path(HydraConfig.get().runtime.output_dir).resolve())
     with reported(run):
+        run.check_not_latest()
         settings = load(cfg)
         if settings.report:
             check_packages()

@@ -195,6 +195,11 @@ class Run:
                     (self.path / name).unlink(missing_ok=True)
                 os.removedirs(relative(self.path))
 
+    def check_not_latest(self, outputs: Path = Path("outputs")) -> None:
+        """Raise InputError if this is a folder in the place of the link outputs/latest, which would stay there."""
+        if self.path == outputs.resolve() / "latest":
+            raise InputError(f"{outputs / 'latest'} is the link to the newest run: give another hydra.run.dir")
+
     def link_latest(self, outputs: Path = Path("outputs")) -> None:
         """Point outputs/latest to this run, if it lies under outputs."""
         outputs, path = outputs.resolve(), self.path.resolve()
