@@ -4,29 +4,51 @@ Exit status: 2 for wrong arguments, configuration or files; 1 for a run that fai
 Ctrl-C.
 """
 
+import argparse
 import ctypes
+import io
 import logging
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mnist_cnn import signals
-from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.errors import InputError, RunError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes
 _SPIN_COUNT = "10000"  # about 0.2 ms; figures for this and for malloc: benchmarks/README.md
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_BLOCK, _KEPT = 32 * 2**20, 2**30  # bytes; glibc allows no larger threshold than the first
+_WORLD_SIZES = {"RANK": "WORLD_SIZE", "LOCAL_RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line, and names the option that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        options = re.findall(r"(?<!\S)\[?(--[\w-]+)", self.format_help())
+        check_options(sys.argv[1:], options)
+        fail(message)
+
+
+def check_options(arguments: Sequence[str], options: Sequence[str]) -> None:
+    """End the process if an argument is an option that is not among `options`, nor short for one of them."""
+    for given in [each.partition("=")[0] for each in arguments if each.startswith("--")]:
+        if not any(option.startswith(given) for option in options):
+            fail(f"there is no option {given}{did_you_mean(given, options)}")
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run a command's main function and end the process with its exit status."""
     prepare_machine()
-    signals.handle_signals()
+    _prepare_output()
+    signals.handle_signals_of_command()
     logging.raiseExceptions = False  # a log that cannot be written is no reason to end, nor to print a traceback
     try:
         status = main()
@@ -62,16 +84,27 @@ def _quote_for_sh(word: str) -> str:
 
 
 def prepare_machine() -> None:
-    """Set up OpenMP and malloc; call it before torch is imported.
+    """Set up OpenMP and malloc, and forget stale ranks; call it before torch and Lightning are imported.
 
     GNU OpenMP's waiting threads spin for 15 ms by default, so that two trainings at once would spin for each other.
     glibc returns large freed blocks to the system, and every step would map the pages of its activations again.
     """
+    forget_stale_ranks()
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     with suppress(OSError, AttributeError, TypeError):  # not glibc
         malloc = ctypes.CDLL(None)
         malloc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
         malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def forget_stale_ranks() -> None:
+    """Remove the ranks that an earlier launch left in the environment: Lightning would take them for this process's.
+
+    A launcher sets the number of processes, too: above 1, the rank is this process's own.
+    """
+    for rank, size in _WORLD_SIZES.items():
+        if os.environ.get(rank, "0") != "0" and os.environ.get(size, "1") == "1":
+            del os.environ[rank]
 
 
 def available_cores() -> int:
@@ -83,6 +116,16 @@ def available_cores() -> int:
 def machine_cores() -> int:
     """Return how many CPU cores the system lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare_output() -> None:
+    """Escape what the encoding of standard output lacks; discard the output where there is none, as in pythonw."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

@@ -5,20 +5,19 @@ device: --device cpu for a run that was trained on the CPU.
 --shift, --turn and --elastic then test on distorted images: a list of strengths, or a range START:STOP[:STEP].
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.cli import DEVICES, run_command
+from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.data.strengths import STRENGTHS, parse_strengths
 from mnist_cnn.runs.directory import checkpoint_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, test, and print a line."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
+    parser = Parser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
@@ -54,6 +53,7 @@ def evaluate(
     path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
     import lightning.pytorch as pl
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.model.classifier import to_floats
@@ -72,6 +72,7 @@ def evaluate(
         enable_checkpointing=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,
+        plugins=[LightningEnvironment()],  # in one process, also where srun or torchrun started several
     )
     with device_errors("try --device cpu"):
         (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)

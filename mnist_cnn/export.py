@@ -5,20 +5,17 @@ torch. All take images (batch, 1, 28, 28) as floats 0-1, or with --uint8 as byte
 The file is loaded again and compared with torch on 1,000 images before it is put in place; an existing one is replaced.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.exporting.request import check_request
 from mnist_cnn.runs.directory import checkpoint_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, export, and print a line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mnist_cnn.export", description="Write what a run trained for other programs."
-    )
+    parser = Parser(prog="python -m mnist_cnn.export", description="Write what a run trained for other programs.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("out", metavar="OUT", type=Path, help="the file to write: .onnx, .pt2 or .safetensors")
     parser.add_argument("--uint8", action="store_true", help="take bytes 0-255 and scale them inside (.onnx, .pt2)")

@@ -1,10 +1,37 @@
-"""Write and remove files whole or not at all, also when the power fails: a name lasts once its folder is synced."""
+"""Write and remove files whole or not at all, also when the power fails: a name lasts once its folder is synced.
+
+Where a file system syncs no folders, or has no locks, everything else goes on, and a warning says what is lost.
+"""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def locked(file: Path, timeout: float = -1) -> Iterator[None]:
+    """Lock a file against other processes; the system frees it when its holder dies. Raises filelock.Timeout."""
+    lock = FileLock(file, timeout=timeout)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", errno.ENOSYS) not in _UNSUPPORTED:
+            raise
+        _warn_once("this file system has no locks: two processes that train in one folder would damage its run")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -79,10 +106,16 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folder
+        if error.errno not in _UNSUPPORTED:
             raise
+        _warn_once("this file system cannot sync folders: a power failure may undo the newest files")
     finally:
         os.close(descriptor)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("warning: %s", message)
 
 
 def relative(path: Path, folder: str = os.curdir) -> str:

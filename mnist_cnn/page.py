@@ -4,12 +4,11 @@ The page is one file, page.html, in the run directory. It holds the run's weight
 request: a double click opens it.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import checkpoint_file, follow
 from mnist_cnn.seeing.report import check_packages
@@ -17,7 +16,7 @@ from mnist_cnn.seeing.report import check_packages
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.page", description="Make a page to draw digits on.")
+    parser = Parser(prog="python -m mnist_cnn.page", description="Make a page to draw digits on.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
     options = parser.parse_args(arguments)

@@ -4,13 +4,12 @@ A picture is a PNG, JPEG, GIF, WebP or TIFF of one digit: a photo, a scan or a d
 One that cannot be read gets a line on standard error, and the exit status is 2; the others are answered.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mnist_cnn.cli import DEVICES, run_command
+from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import checkpoint_file
 
@@ -28,7 +27,7 @@ class Answer(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print a line per picture."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.predict", description="Recognise digits in pictures.")
+    parser = Parser(prog="python -m mnist_cnn.predict", description="Recognise digits in pictures.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file of one digit")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")

@@ -3,17 +3,16 @@
 The page is one file, report.html, in the directory of the run or the sweep. With --png only the pictures are written.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.seeing.report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, and write the page or the pictures."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.report", description="Show a run or a sweep.")
+    parser = Parser(prog="python -m mnist_cnn.report", description="Show a run or a sweep.")
     parser.add_argument("path", metavar="RUN_OR_SWEEP", help="a run directory, a checkpoint file, or a sweep's folder")
     parser.add_argument("--png", type=Path, metavar="DIR", help="write only the pictures, as PNG files, into DIR")
     parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")

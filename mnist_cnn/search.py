@@ -4,14 +4,13 @@ conf/search/NAME.yaml lists what is tried; other overrides hold for every trial.
 also after kill -9. Several processes may share a search. Trials are ranked by val/acc; only the winner is tested.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cnn.cli import command_line, run_command
+from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.errors import InputError, RunError, missing_package
 from mnist_cnn.runs.table import align
 from mnist_cnn.schema import Range, is_decisive
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 1 if a trial failed.
     """
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="search=NAME, n_trials=N, or as for train")
     given = parser.parse_args(arguments).overrides
     session = _open(given)

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +21,7 @@ from mnist_cnn.schema import Conv, Dense, Search, Settings
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
+_PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
 
 def compose(*overrides: str) -> Settings:
@@ -71,7 +73,26 @@ def quote(text: object) -> str:
     plain = str(text)
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", plain):
         return plain
-    return "'" + plain.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", plain)  # Hydra keeps the other backslashes
+    return "'" + escaped.replace("'", "\\'") + "'"
+
+
+def quote_paths(overrides: Iterable[str], sweep: bool = False) -> list[str]:
+    """Quote the paths among overrides, unless Hydra takes them as they are: not resume=outputs/sweeps/x/seed=0.
+
+    In a sweep a list of paths stays a list.
+    """
+    return [_quote_path(each, sweep) if each.partition("=")[0] in _PATHS else each for each in overrides]
+
+
+def _quote_path(override: str, sweep: bool) -> str:
+    key, _, value = override.partition("=")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+        plain = sweep if parsed.is_sweep_override() else isinstance(parsed.value(), str | None)
+    except HydraException:
+        plain = False
+    return override if plain else f"{key}={quote(value)}"
 
 
 @contextmanager
@@ -102,7 +123,7 @@ def explain_hydra(error: Exception) -> str:
 def _compose(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", overrides=list(overrides))
+        return hydra.compose("train", overrides=quote_paths(overrides))
 
 
 def _explain(error: ErrorDetails) -> str:

@@ -30,6 +30,13 @@ class Stopped(SystemExit):
 class _State:
     received: int | None = None
     deferring = False
+    of_command = False  # not of a notebook, whose process must go on
+
+
+def handle_signals_of_command() -> None:
+    """Install our handlers in a process that may end with this command."""
+    _State.of_command = True
+    handle_signals()
 
 
 def handle_signals() -> _Handlers:
@@ -45,8 +52,9 @@ def handle_signals() -> _Handlers:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Within this context the first signal only sets `received()`; a second one ends the process at once.
+    """Within this context the first signal only sets `received()`; a second one ends the command at once.
 
+    In a notebook the second one raises Stopped, so that its process goes on.
     Raises Stopped on leaving it if there was a signal.
     """
     before = handle_signals()
@@ -100,8 +108,8 @@ def received() -> int | None:
 
 
 def _handle(number: int, _: FrameType | None) -> None:
-    if _State.received is not None:
+    again, _State.received = _State.received is not None, number
+    if again and _State.of_command:
         os._exit(128 + number)
-    _State.received = number
-    if not _State.deferring:
+    if again or not _State.deferring:
         raise Stopped(number)

@@ -4,12 +4,11 @@ It may still be running: what is complete so far is compared. Runs of settings t
 they count nowhere, and a line tells what differs. The exit status is then 1.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_cnn.cli import command_line, run_command
+from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.files import relative
 from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.runs.table import compare, find_runs, list_runs, render_records
@@ -18,7 +17,7 @@ from mnist_cnn.settings import quote
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print the table. Returns the exit status: 1 if a run is outdated."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.sweep", description="Compare the runs of a sweep.")
+    parser = Parser(prog="python -m mnist_cnn.sweep", description="Compare the runs of a sweep.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a sweep, or any folder with runs")
     parser.add_argument("--sort", metavar="KEY", help="a column; default: val/acc, if there is a validation split")
     formats = parser.add_mutually_exclusive_group()

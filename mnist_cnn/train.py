@@ -14,13 +14,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import check_options, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.seeing.report import check_packages, report_or_hint
-from mnist_cnn.settings import CONF, load
+from mnist_cnn.settings import CONF, load, quote_paths
 from mnist_cnn.sweeps.plan import is_sweep
 from mnist_cnn.sweeps.session import sweep
 from mnist_cnn.training.options import Options
@@ -28,12 +28,16 @@ from mnist_cnn.training.start import is_first_process, summarise, train
 
 log = logging.getLogger(__name__)
 
+_OPTIONS = "plan help hydra-help version cfg resolve package run multirun shell-completion config-path config-name"
+_OPTIONS += " config-dir experimental-rerun info"
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Train once, as the command line says."""
     run = Run(Path(HydraConfig.get().runtime.output_dir).resolve())
     with reported(run):
+        run.check_not_latest()
         settings = load(cfg)
         if settings.report:
             check_packages()
@@ -52,6 +56,8 @@ def command() -> int:
     flags = [each for each in arguments if each.startswith("-") and each != "--plan"]
     if len(arguments) < len(sys.argv[1:]) or (not flags and is_sweep(arguments)):
         return sweep(arguments)
+    check_options(flags, [f"--{name}" for name in _OPTIONS.split()])
+    sys.argv[1:] = quote_paths(sys.argv[1:])
     run_hydra(main)
     return 0
 

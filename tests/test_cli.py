@@ -1,4 +1,5 @@
 import ctypes
+import io
 import logging
 import os
 import platform
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 import pytest
 
 from mnist_cnn import signals
-from mnist_cnn.cli import command_line, fail, prepare_machine, run_command
+from mnist_cnn.cli import Parser, command_line, fail, forget_stale_ranks, prepare_machine, run_command
 from mnist_cnn.errors import InputError, RunError
 from tests.conftest import Answer, posix
 
@@ -155,3 +156,58 @@ def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_word(tmp_path: Pat
 
 def default_sigint() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+
+
+@pytest.mark.parametrize("encoding", ["cp866", "cp1252"])
+def test_what_the_output_cannot_encode_is_escaped(
+    encoding: str, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli(lambda: print("숫자 a")).status == 0
+    assert stream.buffer.getvalue().split() == [rb"\uc22b\uc790", b"a"]  # type: ignore[attr-defined]
+
+
+def test_a_command_needs_no_output(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):  # as in pythonw, or after >&- in a shell
+        monkeypatch.setattr(sys, name, None)
+    assert cli(lambda: print("a line")).status == 0
+    sys.stdout.close(), sys.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--helo", "there is no option --helo (did you mean --help?)"),
+        ("run --sise=3", "there is no option --sise (did you mean --size?)"),
+        ("--siz 3", "the following arguments are required: RUN"),
+        ("run --size x", "argument --size: invalid int value: 'x'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: str, message: str, cli: Callable[..., Answer]) -> None:
+    parser = Parser(description="Read --stdin.")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--size", type=int)
+    assert cli(parser.parse_args, *arguments.split()) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1"}, set()),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, {"RANK"}),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "1"}, set()),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, {"SLURM_PROCID"}),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}, {"RANK", "LOCAL_RANK"}),  # Lightning reads torchrun's
+    ],
+)
+def test_a_rank_without_other_processes_is_forgotten(
+    given: dict[str, str], left: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"RANK", "LOCAL_RANK", "SLURM_PROCID", "WORLD_SIZE", "SLURM_NTASKS"}
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    forget_stale_ranks()
+    assert names & set(os.environ) == left | (set(given) & {"WORLD_SIZE", "SLURM_NTASKS"})

@@ -28,6 +28,15 @@ def test_a_checkpoint_file_is_as_good_as_its_run(trained: Trained, cli: Callable
     assert by_run.out == line.format(**trained.result)
 
 
+def test_each_process_of_srun_gives_the_same_answer(
+    trained: Trained, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = cli(evaluate.main, trained.path)
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli(evaluate.main, trained.path) == alone
+
+
 def test_distorted_images_are_tested_too(trained: Trained, cli: Callable[..., Answer]) -> None:
     text = cli(evaluate.main, trained.path, "--shift", "0:4:2", "--turn", "30")
     _, *lines = text.out.splitlines()

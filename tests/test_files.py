@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cnn.files import link_atomically, relative, remove, sync_path, write_atomically
+from mnist_cnn import files
+from mnist_cnn.files import link_atomically, locked, relative, remove, sync_path, write_atomically
+from mnist_cnn.runs.directory import Run
+from tests.conftest import posix
 from tests.faults.durability import Disk, Tree
 
 
@@ -137,8 +140,10 @@ def test_a_link_is_never_missing_while_it_is_replaced(tmp_path: Path, disk: Disk
 
 @pytest.mark.parametrize(("number", "goes_on"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
 def test_a_file_system_need_not_sync_folders(
-    number: int, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    files._warn_once.cache_clear()
+
     def refuse(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(number, os.strerror(number))
@@ -146,7 +151,37 @@ def test_a_file_system_need_not_sync_folders(
     monkeypatch.setattr(os, "fsync", refuse)
     with nullcontext() if goes_on else pytest.raises(OSError, match=os.strerror(number)):
         write_atomically(tmp_path / "file", b"new")
+        write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
+    warning = "warning: this file system cannot sync folders: a power failure may undo the newest files"
+    assert caplog.messages == [warning] * goes_on
+
+
+@posix
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, ""), OSError(errno.ENOTSUP, ""), NotImplementedError()])
+def test_a_file_system_need_not_have_locks(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    files._warn_once.cache_clear()
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for name in ("a", "b"):
+        with locked(tmp_path / name), locked(tmp_path / name, timeout=0):
+            assert not Run(tmp_path).is_in_use()
+    (message,) = caplog.messages
+    assert message.startswith("warning: this file system has no locks: two processes")
+
+
+@posix
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="Input/output"), locked(tmp_path / "a"):
+        pass
 
 
 def test_a_folder_above_that_may_not_be_read_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
+import json
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.hydra_app import reported, run_hydra
@@ -14,6 +17,7 @@ from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.training.start import is_first_process
+from tests.conftest import posix
 
 
 @pytest.fixture
@@ -113,3 +117,22 @@ def test_a_bug_of_ours_keeps_its_traceback(run: Run) -> None:
     with pytest.raises(ZeroDivisionError):
         run_hydra(lambda: fail_with(ZeroDivisionError(), run))
     assert run.path.exists()
+
+
+@posix
+@pytest.mark.parametrize("name", ["lr=0.1", "a,b", "run (1)", "실험", "it's", "a b\\", "$HOME", "x\\'y"])
+def test_the_printed_command_names_any_folder_to_the_shell_and_to_hydra(
+    name: str, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(run.path.parent / name)
+    run.last.parent.mkdir(parents=True)
+    run.last.touch()
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "hydra.run.dir=x"])
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    typed = caplog.messages[0].removeprefix("stopped; to resume: ")
+    shown = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    script = f'python() {{ {shlex.quote(sys.executable)} -c {shlex.quote(shown)} "$@"; }}; {typed}'
+    *_, override = json.loads(subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout)
+    assert OverridesParser.create().parse_override(override).value() == f"outputs/{name}"

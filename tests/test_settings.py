@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.settings import CONF, compose
+from mnist_cnn.settings import CONF, compose, quote_paths
 from tests.test_schema import changed, composed
 
 DECISIVE = {
@@ -113,3 +113,19 @@ def test_settings_are_checked_without_torch() -> None:
     code = "import sys; from mnist_cnn.settings import compose; compose(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("path", ["a=1,b=2", "run (1)", "run(1)", "실험", "it's", "[a]", "{a:b}"])
+def test_a_path_is_taken_as_it_is(path: str) -> None:
+    assert compose(f"resume={path}", f"data.dir={path}").resume == path
+    assert quote_paths([f"resume={path}"], sweep=True) == quote_paths([f"resume={path}"])
+
+
+@pytest.mark.parametrize("path", ["a/b", "C:\\Users\\a b", "null", "'a=b'", "a\\=b", "${now:%Y}/a", ""])
+def test_a_path_that_hydra_takes_is_not_quoted_again(path: str) -> None:
+    assert quote_paths([f"teacher.runs={path}"]) == [f"teacher.runs={path}"]
+
+
+def test_only_a_sweep_has_lists_of_paths_and_other_keys_are_left_alone() -> None:
+    assert quote_paths(["data.dir=a,b", "seed=0,1"]) == ["data.dir='a,b'", "seed=0,1"]
+    assert quote_paths(["data.dir=a,b", "seed=0,1"], sweep=True) == ["data.dir=a,b", "seed=0,1"]

@@ -74,11 +74,23 @@ def test_without_a_signal_nothing_is_raised() -> None:
 def test_a_second_deferred_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(signals._State, "of_command", True)
     with contextlib.suppress(signals.Stopped), signals.defer_signals():
         send(signal.SIGINT)
         assert ended == []
         send(signal.SIGTERM)
     assert ended == [143]
+
+
+def test_a_notebook_survives_several_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals._State, "of_command", False)
+    with contextlib.suppress(signals.Stopped), signals.defer_signals():
+        send(signal.SIGINT)
+        for _ in range(2):
+            with pytest.raises(signals.Stopped):
+                send(signal.SIGINT)
+    assert signals.received() is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_signals_are_no_longer_deferred_afterwards() -> None:

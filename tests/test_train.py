@@ -211,6 +211,25 @@ def test_several_processes_train_what_one_trains_with_their_batches_together(her
         torch.testing.assert_close(ours[key], value, atol=1e-6, rtol=1e-5)
 
 
+def test_a_stale_rank_changes_nothing(here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert "test/acc" in cli(command, *TINY, "hydra.run.dir=outputs/seed=0").out
+    assert (here / "outputs" / "seed=0" / ".lock").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--helo", "there is no option --helo (did you mean --help?)"),
+        ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: give another hydra.run.dir"),
+    ],
+)
+def test_a_wrong_argument_writes_nothing(argument: str, message: str, here: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli(command, *TINY, argument)
+    assert (answer.status, answer.err) == (2, f"error: {message}\n")
+    assert not list(here.iterdir())
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['--help']\n"
     check = "try: command()\nexcept SystemExit: print('torch' in sys.modules)"

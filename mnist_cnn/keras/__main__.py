@@ -3,18 +3,17 @@
 FILE is a .keras, .weights.h5 or older .h5 file. OUT.keras is for load_model, OUT.weights.h5 for load_weights.
 """
 
-import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from mnist_cnn.cli import run_command
+from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.errors import InputError, missing_package
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, convert, and print a line."""
-    parser = argparse.ArgumentParser(prog="python -m mnist_cnn.keras", description=__doc__)
+    parser = Parser(prog="python -m mnist_cnn.keras", description=__doc__)
     parser.add_argument("command", choices=["import", "export"], help="from Keras, or to Keras")
     parser.add_argument("source", type=Path, metavar="FILE|RUN", help="a Keras file; or a run directory or checkpoint")
     parser.add_argument("out", type=Path, metavar="OUT", help="the file to write: .ckpt; or .keras or .weights.h5")

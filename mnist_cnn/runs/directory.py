@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import link_atomically, relative, remove, sync_path, write_atomically
+from mnist_cnn.files import link_atomically, locked, relative, remove, sync_path, write_atomically
 from mnist_cnn.schema import decisive
 
 _LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
@@ -129,7 +129,7 @@ class Run:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / ".lock", timeout=_LOCK_SECONDS):  # the system frees it when its holder dies
+            with locked(self.path / ".lock", _LOCK_SECONDS):
                 (self.path / ".lock").touch()  # for `begun_at`
                 yield
         except Timeout as error:
@@ -150,7 +150,7 @@ class Run:
                 return False
         except Timeout:
             return True
-        except OSError:  # a disk that can only be read
+        except (OSError, NotImplementedError):  # a disk that can only be read, or one without locks
             return False
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
@@ -194,6 +194,11 @@ class Run:
                 for name in unused:
                     (self.path / name).unlink(missing_ok=True)
                 os.removedirs(relative(self.path))
+
+    def check_not_latest(self, outputs: Path = Path("outputs")) -> None:
+        """Raise InputError if this is a folder in the place of the link outputs/latest, which would stay there."""
+        if self.path == outputs.resolve() / "latest":
+            raise InputError(f"{outputs / 'latest'} is the link to the newest run: give another hydra.run.dir")
 
     def link_latest(self, outputs: Path = Path("outputs")) -> None:
         """Point outputs/latest to this run, if it lies under outputs."""

@@ -36,7 +36,10 @@ def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = No
     classifier = classifier_from(checkpoint, path)
     dataset = dataset_of(checkpoint) or "mnist"
     name = SAMPLE if dataset == "mnist-sample" else dataset
-    data = MNISTDataModule(data_dir or str(run_of(path).result().get("data_dir", "data")), name, fallback="error")
+    had = str(run_of(path).result().get("data_dir", ""))  # perhaps on another machine
+    here = had if os.path.isdir(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH112 - is_dir may raise
+    folder = data_dir or here
+    data = MNISTDataModule(folder, name, fallback="error")
     try:
         data.prepare_data()
     except InputError as error:

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mnist_cnn.errors import RunError
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import locked, write_atomically
 
 _DPI = 130
 
@@ -52,7 +51,7 @@ class Page(NamedTuple):
         """Write the page. Raises RunError if it cannot be written."""
         html = self.html().encode()
         try:
-            with FileLock(file.with_name(f".{file.name}.lock")):  # another process may end the same sweep now
+            with locked(file.with_name(f".{file.name}.lock")):  # another process may end the same sweep now
                 _write(file, html)
         except OSError as error:
             raise _cannot_write(file, error) from error

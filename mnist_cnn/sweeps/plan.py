@@ -19,7 +19,7 @@ from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import is_decisive
-from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote
+from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote, quote_paths
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
@@ -82,6 +82,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     folders. hydra.sweep.dir replaces the first.
     Raises InputError for overrides that cannot be used, and for a launcher that is not installed.
     """
+    arguments = quote_paths(arguments, sweep=True)
     with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)

@@ -8,16 +8,14 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import make_folder, write_atomically
+from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
 from mnist_cnn.schema import Search, is_decisive
@@ -96,9 +94,9 @@ class Session:
         """Return what proposes values, and says which of them matter."""
         return Proposals(self.search, self.levels[0])
 
-    def locked(self) -> FileLock:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from proposing a trial."""
-        return FileLock(self.folder / ".search.lock")
+        return locked(self.folder / ".search.lock")
 
     def trials(self) -> list[Trial]:
         """Return all trials, by number."""

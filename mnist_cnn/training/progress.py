@@ -48,6 +48,7 @@ class EpochLog(pl.Callback):
         self.seconds: list[float] = []
         self._begin = self._refreshed = self._elapsed = 0.0  # elapsed: seconds of this epoch before the interruption
         self._bar: Progress | None = None
+        self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds, "elapsed": time.monotonic() - self._begin}
@@ -114,7 +115,9 @@ class EpochLog(pl.Callback):
             try:
                 write_atomically(self.file, text.getvalue().encode())
             except PermissionError as error:  # Windows: a spreadsheet holds it. The next epoch writes all rows
-                log.warning("warning: %s cannot be written: %s", self.file, error.strerror)
+                if not self._warned:
+                    log.warning("warning: %s cannot be written: %s", self.file, error.strerror)
+                self._warned = True
 
 
 def _format(values: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import os
 from contextlib import nullcontext
 from typing import Any
 
+from mnist_cnn.cli import forget_stale_ranks
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import standing_of
@@ -20,8 +21,10 @@ def train(settings: Settings, run: Run, options: Options = Options()) -> dict[st
     With resume=auto a complete run is not trained again, and an interrupted one is resumed.
     Raises InputError, before anything is written, for what cannot be used; RunError for a run that fails.
     """
+    forget_stale_ranks()
+    alone = settings.trainer.devices == settings.trainer.num_nodes == 1
     try:
-        with run.locked() if is_first_process() else nullcontext():
+        with run.locked() if alone or is_first_process() else nullcontext():
             if _is_done(settings, run):
                 log.info("%s is already complete; resume=never trains it again", run.path)
                 return run.result()

@@ -196,6 +196,23 @@ def test_a_folder_named_latest_stays(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"day", "latest"}
 
 
+def test_a_run_is_not_named_latest(tmp_path: Path) -> None:
+    for name in ("outputs/day/latest", "latest"):
+        Run(tmp_path / name).check_not_latest(tmp_path / "outputs")
+    with pytest.raises(InputError, match="latest is the link to the newest run: give another hydra.run.dir"):
+        Run(tmp_path / "outputs" / "latest").check_not_latest(tmp_path / "outputs")
+
+
+def test_a_run_in_a_folder_that_can_only_be_read_has_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = started(tmp_path, ".lock", "result.json")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr("mnist_cnn.runs.directory.FileLock.acquire", refuse)
+    assert run.status() == "waiting"
+
+
 def test_without_symbolic_links_latest_is_a_file_that_names_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
