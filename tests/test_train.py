@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_cnn import evaluate, export, page
 from mnist_cnn.data import datasets
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import write_atomically
+from mnist_cnn.keras.__main__ import main as keras_main
+from mnist_cnn.model import nets
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
@@ -251,3 +254,60 @@ def test_a_quarter_of_mnist_teaches_92_percent_of_its_test_images(mnist_dir: Pat
     result = train(compose(*quarter), Run(tmp_path))
     assert (result["dataset"], result["steps"], result["test_images"]) == ("mnist", 235, 10_000)
     assert result["test/acc"] > 0.92  # 0.937 measured
+
+
+def test_ones_own_network_is_named_by_its_class_in_every_command(
+    here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "class Wide(nn.Sequential):\n"
+        "    def __init__(self, width=3):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(784, width), nn.Tanh(), nn.Linear(width, 10))\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setattr(nets, "NETS", dict(nets.NETS))
+    mine = ("model=own", "model.name=my_networks.Wide", "+model.width=5", "hydra.run.dir=mine")
+    assert cli(command, *QUICK, *mine).status == 0
+    result = Run(here / "mine").result()
+    assert (result["status"], result["settings"]["model.width"]) == ("complete", 5)
+    assert cli(evaluate.main, "mine", "--json").status == 0
+    assert "layer 2 of this network: Tanh()" in one_line(cli(page.main, "mine").err)
+    assert "cannot be written for Keras" in one_line(cli(keras_main, "export", "mine", "a.keras").err)
+    assert cli(export.main, "mine", "a.safetensors").status == 0
+    assert "Wide(width=5)  # from my_networks import Wide" in Path("MODEL_CARD.md").read_text()
+    del nets.NETS["my_networks.Wide"]
+    refused = one_line(cli(evaluate.main, "mine").err)
+    assert "set MNIST_CNN_NETS=my_networks.Wide" in refused
+    monkeypatch.setenv("MNIST_CNN_NETS", "my_networks.Wide")
+    assert cli(evaluate.main, "mine").status == 0
+    wrong = cli(command, *QUICK, "model=own", "model.name=my_networks.Wde")
+    assert (wrong.status, "model.name=my_networks.Wde cannot be imported" in one_line(wrong.err)) == (2, True)
+    missing = cli(command, *QUICK, "model=own")
+    assert (missing.status, "model.name is missing" in one_line(missing.err)) == (2, True)
+
+
+@pytest.mark.parametrize(("interval", "rates"), [("epoch", [0.5, 0.25]), ("step", [0.5**4, 0.5**8])])
+def test_a_scheduler_of_torchs_says_when_it_advances(
+    interval: str, rates: list[float], here: Path, cli: Callable[..., Answer]
+) -> None:
+    halve = ("+scheduler._target_=torch.optim.lr_scheduler.StepLR", "+scheduler.step_size=1", "+scheduler.gamma=0.5")
+    few = ("data.train_size=256", "data.batch_size=64", "optimizer.lr=1.0", "optimizer=sgd", "model=dense")
+    refused = cli(command, *QUICK, *few, *halve)
+    assert (refused.status, "give +scheduler.interval=epoch, or step" in one_line(refused.err)) == (2, True)
+    for epochs, rate in enumerate(rates, start=1):
+        more = (f"+scheduler.interval={interval}", f"trainer.max_epochs={epochs}", f"hydra.run.dir={epochs}")
+        assert cli(command, *QUICK, *few, *halve, *more).status == 0
+        saved = read_checkpoint(here / str(epochs) / "checkpoints" / "last.ckpt")
+        assert saved["lr_schedulers"][0]["_last_lr"] == [rate]
+
+
+def test_reduce_on_plateau_watches_the_loss_of_whole_epochs(here: Path, cli: Callable[..., Answer]) -> None:
+    plateau = ("+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.patience=0")
+    refused = cli(command, *QUICK, *plateau, "+scheduler.interval=step")
+    assert "give scheduler.interval=epoch" in one_line(refused.err)
+    never_better = (*plateau, "+scheduler.threshold=10", "+scheduler.threshold_mode=abs", "+scheduler.interval=epoch")
+    kept = ("data.val_size=100", "trainer.max_epochs=3", "hydra.run.dir=mine", "optimizer.lr=0.001")
+    assert cli(command, *QUICK, *never_better, *kept).status == 0
+    (state,) = read_checkpoint(here / "mine" / "checkpoints" / "last.ckpt")["lr_schedulers"]
+    assert state["_last_lr"][0] < 0.001

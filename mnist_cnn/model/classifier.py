@@ -180,7 +180,7 @@ class DigitClassifier(pl.LightningModule):
         if scheduler is None:
             return optimizer
         config = scheduler if isinstance(scheduler, dict) else {"scheduler": scheduler}
-        if isinstance(config["scheduler"], ReduceLROnPlateau):
+        if isinstance(config["scheduler"], ReduceLROnPlateau) and self.automatic_optimization:
             config = {"monitor": "val/loss", **config}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 

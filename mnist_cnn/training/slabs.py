@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnist_cnn.data.images import scale
 from mnist_cnn.model.backend import forward_fast
@@ -51,8 +52,10 @@ class SlabClassifier(DigitClassifier):
         self._log_step()
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "epoch":
-                scheduler: Any = config.scheduler  # a ReduceLROnPlateau takes what it watches
-                scheduler.step(*[self.trainer.callback_metrics[config.monitor]] if config.monitor else ())
+                scheduler: Any = config.scheduler
+                metrics = {**self.values("train"), **self.trainer.callback_metrics}
+                watched = metrics["val/loss" if "val/loss" in metrics else "train/loss"]
+                scheduler.step(*[watched] if isinstance(scheduler, ReduceLROnPlateau) else ())
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

@@ -1,9 +1,12 @@
 """Keras's own files give Keras's own answers here, and files of ours the same answers in Keras."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -38,6 +41,95 @@ def test_an_imported_file_answers_as_in_keras(
     images = sample.test.images[:100]
     ours = load_classifier(out).predict(images).probabilities.numpy()
     np.testing.assert_allclose(ours, probabilities(model, images), atol=1e-6)
+
+
+def people_have(kind: str) -> list[Any]:
+    """Layers of networks that are not quite the notebook's."""
+    layers = keras.layers
+    conv, pool = (lambda filters, **o: layers.Conv2D(filters, 3, **{"activation": "relu", **o})), layers.MaxPooling2D
+    if kind == "keras.io's mnist_convnet":
+        return [conv(5), pool(), conv(7), pool(), layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, "softmax")]
+    if kind == "a hidden layer":
+        return [conv(5), pool(), conv(7), layers.Flatten(), layers.Dense(9, "relu"), layers.Dense(10, "softmax")]
+    if kind == "batch normalization":
+        normed = [conv(n, activation=None, padding="same") for n in (5, 7)]
+        norm, relu = layers.BatchNormalization, layers.ReLU
+        head = [layers.Flatten(), layers.Dense(10, "softmax")]
+        return [normed[0], norm(), relu(), pool(), normed[1], norm(), layers.Activation("relu"), *head]
+    idle = [layers.Reshape((28, 28, 1)), layers.RandomRotation(0.1), layers.GaussianNoise(0.1)]
+    dropout, head = layers.SpatialDropout2D(0.2), [layers.Flatten(), layers.Dense(10, "softmax")]
+    return [*idle, conv(5), pool(), dropout, conv(7), *head]
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
+@pytest.mark.parametrize(
+    "kind", ["keras.io's mnist_convnet", "a hidden layer", "batch normalization", "layers that do nothing at inference"]
+)
+def test_networks_that_people_have_answer_as_in_keras_and_there_again(
+    kind: str, ending: str, sample: Dataset, tmp_path: Path
+) -> None:
+    model = keras.Sequential([keras.Input((28, 28, 1)), *people_have(kind)])
+    drawn = np.random.default_rng(0)
+    floats = [part.dtype == np.float32 for part in model.get_weights()]  # the others are random states
+    given = [abs(drawn.normal(0, 0.1, part.shape)) for part in model.get_weights()]  # a variance is positive
+    weights = [new if is_float else old for new, old, is_float in zip(given, model.get_weights(), floats, strict=True)]
+    model.set_weights(weights)
+    file, out = tmp_path / f"digits{ending}", tmp_path / "digits.ckpt"
+    model.save_weights(file) if ending == ".weights.h5" else model.save(file)
+    import_keras(file, out)
+    images = sample.test.images[:50]
+    expected = probabilities(model, images)
+    ours = load_classifier(out).predict(images).probabilities.numpy()
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+    export_keras(out, tmp_path / "back.keras")
+    back = keras.models.load_model(tmp_path / "back.keras")
+    np.testing.assert_allclose(probabilities(back, images), expected, atol=1e-4)
+
+
+def test_rescaling_bytes_is_what_we_do_ourselves(tmp_path: Path) -> None:
+    first = {scale: keras.layers.Rescaling(scale) for scale in (1 / 255, 1 / 127.5)}
+    for scale, layer in first.items():
+        build(layer, "conv", "flatten", "dense").save(tmp_path / f"{scale}.keras")
+    import_keras(tmp_path / f"{1 / 255}.keras", tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="it is a different network: layer rescaling"):
+        import_keras(tmp_path / f"{1 / 127.5}.keras", tmp_path / "b.ckpt")
+
+
+def test_a_network_with_dropout_and_normalization_goes_to_keras_and_back(sample: Dataset, tmp_path: Path) -> None:
+    options = {"channels": [4, 6], "norm": "batch", "dropout": 0.3, "hidden": 8, "padding": "same"}
+    classifier = DigitClassifier({"name": "conv", **options})
+    classifier.train()(sample.train.images[:64])  # moves the running means
+    archived = {"state_dict": classifier.state_dict(), "hyper_parameters": dict(classifier.hparams)}
+    (tmp_path / "a.ckpt").write_bytes(archive.to_bytes(archived))
+    images = sample.test.images[:50]
+    expected = load_classifier(tmp_path / "a.ckpt").predict(images).probabilities.numpy()
+    export_keras(tmp_path / "a.ckpt", tmp_path / "a.keras")
+    model = keras.models.load_model(tmp_path / "a.keras")
+    np.testing.assert_allclose(probabilities(model, images), expected, atol=1e-4)
+    model.set_weights([np.zeros_like(part) for part in model.get_weights()])
+    export_keras(tmp_path / "a.ckpt", tmp_path / "a.weights.h5")
+    model.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_allclose(probabilities(model, images), expected, atol=1e-4)
+    import_keras(tmp_path / "a.keras", tmp_path / "b.ckpt")
+    np.testing.assert_allclose(load_classifier(tmp_path / "b.ckpt").predict(images).probabilities, expected, atol=1e-4)
+
+
+def test_models_of_keras_before_2_4_are_read(tmp_path: Path) -> None:
+    model = random_weights(build("conv", "pool", "conv", "flatten", "dense", functional=False))
+    model.save(tmp_path / "new.h5")
+
+    def rewrite(name: str, change: Any) -> Path:
+        shutil.copy(tmp_path / "new.h5", tmp_path / name)
+        with h5py.File(tmp_path / name, "r+") as file:
+            file.attrs["model_config"] = json.dumps(change(json.loads(file.attrs["model_config"])))
+        return tmp_path / name
+
+    def as_list(config: dict[str, Any]) -> dict[str, Any]:
+        layers = [layer for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
+        return {"class_name": "Sequential", "config": layers}
+
+    for file in (rewrite("2.2.h5", as_list), rewrite("2.3.h5", lambda config: {**config, "class_name": "Model"})):
+        assert import_keras(file, file.with_suffix(".ckpt")).startswith("name conv, padding valid, pooling max")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])

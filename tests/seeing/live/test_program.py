@@ -1,6 +1,7 @@
 """The program in the page, run by Node: the same numbers as PyTorch, the same images as data.pictures."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
-from mnist_cnn.model.nets import build_net
+from mnist_cnn.errors import InputError
+from mnist_cnn.model.nets import build_net, fold
 from mnist_cnn.seeing.page import Page
 from mnist_cnn.seeing.weights import pack_net, round_to_float16
 from tests.seeing.live.drawings import as_picture, drawings
@@ -24,6 +27,7 @@ NETS = [
     *({"padding": padding, "pooling": "stride"} for padding in ("valid", "same")),
     {"pooling": "none", "channels": [3, 5]},
     {"channels": [7]},
+    {"channels": [4, 6], "norm": "batch", "dropout": 0.3, "hidden": 8, "final_pooling": True},
     {"name": "dense", "hidden": 9},
 ]
 
@@ -65,8 +69,25 @@ def test_every_network_gives_pytorchs_logits(
     for layer in net.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.uniform_(layer.bias, -0.1, 0.1)
-    logits = run_page(net, images=images[1])["logits"]
+    net.train()(scale(images[0]))  # moves what a normalization has seen
+    logits = run_page(fold(net.eval()), images=images[1])["logits"]
     torch.testing.assert_close(torch.tensor(logits), net(scale(images[0])), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        ([nn.Conv2d(1, 4, 3), nn.LeakyReLU()], "1 of this network: LeakyReLU"),
+        ([nn.Conv2d(1, 4, 5), nn.ReLU()], "0 of this network: Conv2d"),
+        ([nn.Conv2d(1, 4, 3, padding=1, stride=2), nn.ReLU()], "0 of this network: Conv2d"),
+        ([nn.ReLU(), nn.Conv2d(1, 4, 3)], "0 of this network: ReLU"),
+        ([nn.Conv2d(1, 4, 3), nn.AvgPool2d(2), nn.ReLU()], "2 of this network: ReLU"),
+        ([nn.Conv2d(1, 4, 3), nn.MaxPool2d(3), nn.ReLU()], "MaxPool2d"),
+    ],
+)
+def test_what_the_page_cannot_compute_is_refused_by_its_layer(layers: list[nn.Module], named: str) -> None:
+    with pytest.raises(InputError, match=f"the page cannot compute layer .*{re.escape(named)}"):
+        pack_net(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 10)), "float32")
 
 
 def test_float16_weights_are_read_exactly(
