@@ -34,6 +34,7 @@ _NOT_DECISIVE = {
     "data.dir",
     "data.mirrors",
     "data.fallback",
+    "hydra.searchpath",
 }
 
 

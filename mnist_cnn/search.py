@@ -15,6 +15,7 @@ from mnist_cnn.cli import command_line, run_command
 from mnist_cnn.errors import InputError, RunError, missing_package
 from mnist_cnn.runs.table import align
 from mnist_cnn.schema import Range, is_decisive
+from mnist_cnn.searchpath import with_searchpath
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.job import check_single_process
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="search=NAME, n_trials=N, or as for train")
-    given = parser.parse_args(arguments).overrides
+    given = parser.parse_args(with_searchpath(sys.argv[1:] if arguments is None else arguments)).overrides
     session = _open(given)
     try:
         for trial in session.run():
@@ -59,7 +60,7 @@ def _open(given: Sequence[str]) -> "Session":
     own = {key: value for key, _, value in pairs if key in _OWN}
     others = [each for each in given if each.partition("=")[0] not in _OWN]
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
-    search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()])
+    search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
     overrides = (*search.overrides, *others)
     first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
     settings = compose(*overrides, *first)

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
 from mnist_cnn.schema import Conv, Dense, Search, Settings
+from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
@@ -45,14 +46,15 @@ def load(cfg: DictConfig) -> Settings:
         raise InputError(_explain(error.errors()[0])) from error
 
 
-def load_search(name: str, changes: Sequence[str] = ()) -> Search:
-    """Read conf/search/NAME.yaml, with changes such as `n_trials=50`.
+def load_search(name: str, changes: Sequence[str] = (), overrides: Sequence[str] = ()) -> Search:
+    """Read conf/search/NAME.yaml, of ours or of a folder that overrides name, with changes such as `n_trials=50`.
 
     Raises InputError if there is no such file, or for the first key or value that cannot be used.
     """
-    one_of("search", name, sorted(file.stem for file in (CONF / "search").glob("*.yaml")))
+    files = {file.stem: file for folder in (CONF, *config_dirs(overrides)) for file in folder.glob("search/*.yaml")}
+    one_of("search", name, sorted(files))
     try:
-        cfg = OmegaConf.merge(OmegaConf.load(CONF / "search" / f"{name}.yaml"), OmegaConf.from_dotlist([*changes]))
+        cfg = OmegaConf.merge(OmegaConf.load(files[name]), OmegaConf.from_dotlist([*changes]))
         return Search.model_validate(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"search={name} cannot be used: {error}") from error
@@ -60,9 +62,9 @@ def load_search(name: str, changes: Sequence[str] = ()) -> Search:
         raise InputError(_explain(error.errors()[0])) from error
 
 
-def conf_digest() -> str:
-    """Hash all of conf/: with equal overrides, an equal digest means an equal configuration."""
-    files = sorted(CONF.rglob("*.yaml"))
+def conf_digest(overrides: Sequence[str] = ()) -> str:
+    """Hash conf/ and the folders that overrides name: with equal overrides, an equal digest means equal settings."""
+    files = [file for folder in (CONF, *config_dirs(overrides)) for file in sorted(folder.rglob("*.yaml"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -102,7 +104,7 @@ def explain_hydra(error: Exception) -> str:
 def _compose(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", overrides=list(overrides))
+        return hydra.compose("train", overrides=with_searchpath(overrides))
 
 
 def _explain(error: ErrorDetails) -> str:
