@@ -20,6 +20,7 @@ from mnist_cnn.errors import InputError, one_of
 log = logging.getLogger(__name__)
 
 _FALLBACKS = ("sample", "error")
+_DEFAULT_DIR = "data"
 _EVALUATION_BATCH = 250  # images; affects speed and memory only
 
 
@@ -31,13 +32,14 @@ class MNISTDataModule(pl.LightningDataModule):
     are trained on, stratified too (None: all). An epoch has `epoch_size` images, repeated if there are fewer (None:
     each once). The last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
     With an `augmentation` training images are floats 0-1, distorted anew in each epoch.
-    `fallback` tells what happens where no source of MNIST answers: "sample" takes the embedded sample, "error" raises.
+    `fallback` tells what happens where no source of MNIST answers: "sample" takes the embedded sample, "error" raises;
+    it always raises where `dir` or `mirrors` are given.
     Raises InputError for unknown names.
     """
 
     def __init__(
         self,
-        dir: str | Path = "data",  # noqa: A002 - the configuration's word
+        dir: str | Path = _DEFAULT_DIR,  # noqa: A002 - the configuration's word
         name: str = "mnist",
         mirrors: Sequence[str] | str = (),
         fallback: str = "sample",
@@ -60,11 +62,15 @@ class MNISTDataModule(pl.LightningDataModule):
         """Download the files into `dir`, once per machine, or warn that the sample stands in for them."""
         if self.dataset or self.source == datasets.SAMPLE or datasets.is_complete(self.source, self.dir):
             return
+        if self._is_dir_given() and datasets.holds_pictures(self.dir):
+            raise InputError(
+                f"data.dir={self.dir} holds PNG files, which cannot be trained on: give MNIST's four files"
+            )
         try:
             datasets.fetch(self.source, self.dir, self.mirrors)
         except Unreachable as error:
             if not self._sample_may_stand_in():
-                raise
+                raise InputError(f"data.dir={self.dir} does not hold {self.source}, and {error}") from error
             log.warning("WARNING: %s", error)
             log.warning(
                 "WARNING: MNIST cannot be reached. TRAINING ON A SAMPLE INSTEAD: 4,000 training and 1,000 test images "
@@ -142,7 +148,12 @@ class MNISTDataModule(pl.LightningDataModule):
         return torch.cat([kept.repeat(copies), kept[datasets.hold_out(labels, rest, self.seed)[1]]])
 
     def _sample_may_stand_in(self) -> bool:
-        return self.source == "mnist" and self.fallback == "sample"  # it is a sample of MNIST's digits only
+        """Whether the sample, of MNIST's digits only, is better than an error: not if the user said where to look."""
+        given = self._is_dir_given() or bool(self.mirrors)
+        return self.source == "mnist" and self.fallback == "sample" and not given
+
+    def _is_dir_given(self) -> bool:
+        return self.dir != Path(_DEFAULT_DIR)
 
     def _loader(
         self, images: Images, batch_size: int, seed: int | None = None, augmenter: Augmenter | None = None
