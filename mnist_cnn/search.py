@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cnn.cli import command_line, run_command
-from mnist_cnn.errors import InputError, RunError, missing_package
+from mnist_cnn.errors import InputError, RunError, did_you_mean, missing_package
 from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range, is_decisive
+from mnist_cnn.schema import Range, Settings, is_decisive
 from mnist_cnn.searchpath import with_searchpath
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
@@ -59,6 +59,9 @@ def _open(given: Sequence[str]) -> "Session":
     pairs = [each.partition("=") for each in given]
     own = {key: value for key, _, value in pairs if key in _OWN}
     others = [each for each in given if each.partition("=")[0] not in _OWN]
+    for key in {each.partition("=")[0] for each in others} - Settings.model_fields.keys():
+        if meant := did_you_mean(key, _OWN):
+            raise InputError(f"there is no key {key}{meant}")
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
     search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
     overrides = (*search.overrides, *others)

@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -15,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
-from mnist_cnn.schema import Conv, Dense, Search, Settings
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, did_you_mean_key, one_of
+from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
@@ -92,13 +93,33 @@ def explain_hydra(error: Exception) -> str:
     message = " ".join(str(error).split("Config search path")[0].split())
     if message.startswith("Config group override"):  # model=null
         return "a group cannot be null: --help lists its choices"
+    if choice := re.search(r"Could not find '(\S+)/(\S+)' Available options in '\S+': (.*)", message):
+        return _explain_choice(choice[1], choice[2], choice[3].split())
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
     defaults: dict[str, Any] = OmegaConf.to_container(_compose())  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], [*defaults, *nested])}; --help lists all keys"
+    return f"there is no key {unknown[1]}{did_you_mean_key(unknown[1], [*defaults, *nested])}; --help lists all keys"
+
+
+def _explain_choice(group: str, value: str, choices: list[str]) -> str:
+    """Name the choices of a group, or the key that takes this value."""
+    if group == "data" and value in get_args(Data.model_fields["name"].annotation):
+        return f"data={value} is not known: give data.name={value}"
+    return f"{group}={value} is not known: give one of {', '.join(choices)}{did_you_mean(value, choices)}"
+
+
+def _list_groups(folders: Sequence[str]) -> str:
+    """List the groups of conf/ and of other folders with their choices, for --help; not what a search reads."""
+    choices = defaultdict[str, set[str]](set)
+    for file in (file for folder in (CONF, *map(Path, folders)) for file in folder.glob("*/*.yaml")):
+        choices[file.parent.name].add(file.stem)
+    return "\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices.keys() - {"search"}))
+
+
+OmegaConf.register_new_resolver("list_groups", _list_groups, replace=True)  # in conf/hydra/help/short.yaml
 
 
 def _compose(*overrides: str) -> DictConfig:
