@@ -42,3 +42,11 @@ def did_you_mean(value: object, allowed: Iterable[str]) -> str:
     """Return " (did you mean x?)" for the allowed name closest to `value`, or nothing."""
     close = get_close_matches(str(value), allowed, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def did_you_mean_key(key: str, keys: Iterable[str]) -> str:
+    """Return did_you_mean for keys such as data.batch_size: their last parts are compared, first in the same group."""
+    group, _, name = key.rpartition(".")
+    by_name = {each.rpartition(".")[2]: each for each in sorted(keys, key=lambda each: each.startswith(f"{group}."))}
+    close = get_close_matches(name, by_name, n=1, cutoff=0.7)
+    return f" (did you mean {by_name[close[0]]}?)" if close else ""

@@ -20,7 +20,7 @@ MOST_LAYERS: Final = 8
 MOST_THREADS: Final = 1024
 
 Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
-Url = Annotated[str, Field(pattern=r"^(http|https|file)://")]
+Mirror = Annotated[str, Field(pattern=r"^((http|https|file)://|([A-Za-z]:)?[^:]+$)")]  # a URL, or a folder
 Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -38,6 +38,7 @@ _NOT_DECISIVE = {
     "data.dir",
     "data.mirrors",
     "data.fallback",
+    "hydra.searchpath",
 }
 
 
@@ -61,7 +62,7 @@ class Data(_Group):
 
     dir: Annotated[str, Field(min_length=1)]
     name: Literal["mnist", "fashion_mnist", "kmnist", "qmnist", "sample"]
-    mirrors: Annotated[list[Url], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+    mirrors: Annotated[list[Mirror], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     fallback: Literal["sample", "error"]
     val_size: int = Field(ge=0, lt=60_000)
     fold: int = Field(0, ge=0, lt=60_000)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cnn.cli import Parser, command_line, run_command
-from mnist_cnn.errors import InputError, RunError, missing_package
+from mnist_cnn.errors import InputError, RunError, did_you_mean, missing_package
 from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range, is_decisive
+from mnist_cnn.schema import Range, Settings, is_decisive
+from mnist_cnn.searchpath import with_searchpath
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.job import check_single_process
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = Parser(prog="python -m mnist_cnn.search", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="search=NAME, n_trials=N, or as for train")
-    given = parser.parse_args(arguments).overrides
+    given = parser.parse_args(with_searchpath(sys.argv[1:] if arguments is None else arguments)).overrides
     session = _open(given)
     try:
         for trial in session.run():
@@ -57,8 +58,11 @@ def _open(given: Sequence[str]) -> "Session":
     pairs = [each.partition("=") for each in given]
     own = {key: value for key, _, value in pairs if key in _OWN}
     others = [each for each in given if each.partition("=")[0] not in _OWN]
+    for key in {each.partition("=")[0] for each in others} - Settings.model_fields.keys():
+        if meant := did_you_mean(key, _OWN):
+            raise InputError(f"there is no key {key}{meant}")
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
-    search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()])
+    search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
     overrides = (*search.overrides, *others)
     first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
     settings = compose(*overrides, *first)

@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
-from mnist_cnn.schema import Conv, Dense, Search, Settings
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, did_you_mean_key, one_of
+from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
+from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
@@ -47,14 +49,15 @@ def load(cfg: DictConfig) -> Settings:
         raise InputError(_explain(error.errors()[0])) from error
 
 
-def load_search(name: str, changes: Sequence[str] = ()) -> Search:
-    """Read conf/search/NAME.yaml, with changes such as `n_trials=50`.
+def load_search(name: str, changes: Sequence[str] = (), overrides: Sequence[str] = ()) -> Search:
+    """Read conf/search/NAME.yaml, of ours or of a folder that overrides name, with changes such as `n_trials=50`.
 
     Raises InputError if there is no such file, or for the first key or value that cannot be used.
     """
-    one_of("search", name, sorted(file.stem for file in (CONF / "search").glob("*.yaml")))
+    files = {file.stem: file for folder in (CONF, *config_dirs(overrides)) for file in folder.glob("search/*.yaml")}
+    one_of("search", name, sorted(files))
     try:
-        cfg = OmegaConf.merge(OmegaConf.load(CONF / "search" / f"{name}.yaml"), OmegaConf.from_dotlist([*changes]))
+        cfg = OmegaConf.merge(OmegaConf.load(files[name]), OmegaConf.from_dotlist([*changes]))
         return Search.model_validate(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"search={name} cannot be used: {error}") from error
@@ -62,9 +65,9 @@ def load_search(name: str, changes: Sequence[str] = ()) -> Search:
         raise InputError(_explain(error.errors()[0])) from error
 
 
-def conf_digest() -> str:
-    """Hash all of conf/: with equal overrides, an equal digest means an equal configuration."""
-    files = sorted(CONF.rglob("*.yaml"))
+def conf_digest(overrides: Sequence[str] = ()) -> str:
+    """Hash conf/ and the folders that overrides name: with equal overrides, an equal digest means equal settings."""
+    files = [file for folder in (CONF, *config_dirs(overrides)) for file in sorted(folder.rglob("*.yaml"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -111,19 +114,39 @@ def explain_hydra(error: Exception) -> str:
     message = " ".join(str(error).split("Config search path")[0].split())
     if message.startswith("Config group override"):  # model=null
         return "a group cannot be null: --help lists its choices"
+    if choice := re.search(r"Could not find '(\S+)/(\S+)' Available options in '\S+': (.*)", message):
+        return _explain_choice(choice[1], choice[2], choice[3].split())
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
     defaults: dict[str, Any] = OmegaConf.to_container(_compose())  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], [*defaults, *nested])}; --help lists all keys"
+    return f"there is no key {unknown[1]}{did_you_mean_key(unknown[1], [*defaults, *nested])}; --help lists all keys"
+
+
+def _explain_choice(group: str, value: str, choices: list[str]) -> str:
+    """Name the choices of a group, or the key that takes this value."""
+    if group == "data" and value in get_args(Data.model_fields["name"].annotation):
+        return f"data={value} is not known: give data.name={value}"
+    return f"{group}={value} is not known: give one of {', '.join(choices)}{did_you_mean(value, choices)}"
+
+
+def _list_groups(folders: Sequence[str]) -> str:
+    """List the groups of conf/ and of other folders with their choices, for --help; not what a search reads."""
+    choices = defaultdict[str, set[str]](set)
+    for file in (file for folder in (CONF, *map(Path, folders)) for file in folder.glob("*/*.yaml")):
+        choices[file.parent.name].add(file.stem)
+    return "\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices.keys() - {"search"}))
+
+
+OmegaConf.register_new_resolver("list_groups", _list_groups, replace=True)  # in conf/hydra/help/short.yaml
 
 
 def _compose(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", overrides=quote_paths(overrides))
+        return hydra.compose("train", overrides=quote_paths(with_searchpath(overrides)))
 
 
 def _explain(error: ErrorDetails) -> str:

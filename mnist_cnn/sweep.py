@@ -12,6 +12,7 @@ from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.files import relative
 from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.runs.table import compare, find_runs, list_runs, render_records
+from mnist_cnn.searchpath import config_dirs
 from mnist_cnn.settings import quote
 
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = command_line("mnist_cnn.train", *overrides, where, "resume=outdated")
         said = f"outdated: {run.path}: trained with {explain_differences(changed)}; to train it again: {again}"
         print(said, file=sys.stderr)
+    for folder in {folder for each in runs.values() for folder in config_dirs(each) if not folder.is_dir()}:
+        print(f"warning: {folder} is gone: runs configured there are not compared with it", file=sys.stderr)
     return 1 if table.outdated else 0
 
 

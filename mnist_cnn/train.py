@@ -19,6 +19,7 @@ from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.searchpath import job_overrides, with_searchpath
 from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import CONF, load, quote_paths
 from mnist_cnn.sweeps.plan import is_sweep
@@ -41,7 +42,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         settings = load(cfg)
         if settings.report:
             check_packages()
-        result = train(settings, run, Options(list(HydraConfig.get().overrides.task), on_start=run.link_latest))
+        result = train(settings, run, Options(job_overrides(), on_start=run.link_latest))
         if is_first_process():
             log.info("%s  %s", summarise(result), relative(run.path))
             log.info("%s", report_or_hint(run.path, settings.report))
@@ -50,6 +51,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 def command() -> int:
     """Train once; or sweep, with --multirun or an experiment that lists values to sweep."""
+    sys.argv[1:] = with_searchpath(sys.argv[1:])  # Hydra reads them, and so do processes that Lightning starts
     arguments = [each for each in sys.argv[1:] if each not in ("-m", "--multirun")]
     if "--plan" in arguments and len(arguments) == len(sys.argv[1:]):
         raise InputError("--plan lists the jobs of a sweep: give -m, too")

@@ -152,6 +152,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("sampler=tpee", "sampler=tpee is not known: give tpe or random (did you mean tpe?)"),
         ("pruner=median", "pruner=median is not known: give halving or none"),
         ("search=defualt", "search=defualt is not known: give one of default (did you mean default?)"),
+        ("n_trial=3", "there is no key n_trial (did you mean n_trials?)"),
         ("data.val_size=0", "a search ranks by val/acc: give data.val_size=5000"),
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),

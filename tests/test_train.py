@@ -113,11 +113,15 @@ def test_mnist_asked_for_is_not_answered_by_the_sample(tmp_path: Path, monkeypat
         raise Unreachable("no network")
 
     monkeypatch.setattr(datasets, "fetch", unreachable)
-    keys = ("trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]", f"data.dir={tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MNIST_CNN_DATA", raising=False)
+    keys = ("trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]")
     for _ in range(2):
         assert train(compose(*keys), Run(tmp_path / "run"))["dataset"] == "mnist-sample"
     with pytest.raises(InputError, match="no network"):
         train(compose(*keys, "data.fallback=error"), Run(tmp_path / "run"))
+    with pytest.raises(InputError, match="^data.dir=elsewhere does not hold mnist, and no network$"):
+        train(compose(*keys, "data.dir=elsewhere"), Run(tmp_path / "another"))
 
 
 def test_a_checkpoint_that_cannot_be_resumed_costs_nothing(tmp_path: Path) -> None:
@@ -237,7 +241,8 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['--help']\n"
     check = "try: command()\nexcept SystemExit: print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True).stdout
-    assert "optimizer: adam, adamw, nadam, rmsprop, sgd" in shown
+    assert "\noptimizer: adam, adamw, nadam, rmsprop, sgd\n" in shown
+    assert "\nsearch:" not in shown  # which another command reads
     assert shown.splitlines()[-1] == "False"
 
 

@@ -1,11 +1,14 @@
 """Data sets in memory: torchvision's MNIST family, and a sample of MNIST that needs no download.
 
-The .gz files lie where torchvision puts them, in `<directory>/MNIST/raw`. They are used only if they have the MD5 that
-torchvision lists, and are decompressed in memory. `torchvision.datasets.MNIST(directory, download=True)` reuses them.
+The four files lie where torchvision puts them, in `<directory>/MNIST/raw`, or in the directory itself. A .gz file is
+used only if it has the MD5 that torchvision lists, and is decompressed in memory. For an uncompressed file there is no
+MD5: it has to be as long as its header says. `torchvision.datasets.MNIST(directory, download=True)` reuses downloads.
 """
 
 import gzip
 import importlib.resources
+import logging
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,17 +16,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
 from mnist_cnn.data.download import Unreachable, download, md5
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import write_atomically
+from mnist_cnn.files import locked, write_atomically
+
+log = logging.getLogger(__name__)
 
 FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
 SAMPLE = "sample"
 NAMES = [*FAMILY, SAMPLE]
+_GZIP = b"\x1f\x8b"
+_BYTES = {8: 1, 12: 4}  # of a value, by the type in an IDX file
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
 
 
@@ -48,12 +54,18 @@ class _Archive(NamedTuple):
     mirrors: list[str]
 
     def read(self) -> bytes:
-        """Return the bytes of the .gz file; none if it is missing, unreadable or damaged."""
+        """Return the bytes of the .gz file, or of the uncompressed one; none if both are missing or damaged."""
+        directory = self.file.parents[2]
+        folders = (self.file.parent, directory / "raw", directory)
+        files = [folder / name for name in (self.file.name, self.file.stem) for folder in folders]
+        return next(filter(None, map(self._undamaged, files)), b"")
+
+    def _undamaged(self, file: Path) -> bytes:
         try:
-            content = self.file.read_bytes()
+            content = file.read_bytes()
         except OSError:
             return b""
-        return content if md5(content) == self.digest else b""
+        return content if md5(content) == self.digest or (not file.suffix and _is_idx(content)) else b""
 
 
 def is_complete(name: str, directory: Path) -> bool:
@@ -72,7 +84,7 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
     try:
         created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):  # the system releases it when its process dies
+        with locked(folder / ".lock"):  # the system releases it when its process dies
             for archive in archives:
                 if not archive.read():
                     content = download(archive.file.name, archive.digest, [*mirrors, *archive.mirrors])
@@ -88,12 +100,22 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
         raise InputError(f"data.dir={directory} cannot be written: {reason}: give another folder") from error
 
 
+def holds_pictures(directory: Path) -> bool:
+    """Whether a folder has PNG files, perhaps in a folder for each digit."""
+    patterns = ("*.png", "[0-9]/*.png", "*/[0-9]/*.png")
+    return any(True for pattern in patterns for _ in directory.glob(pattern))
+
+
 def read(name: str, directory: Path) -> Dataset:
     """Read a data set of 60,000 training and 10,000 test images. Raises InputError if a file is missing or damaged."""
     contents = [archive.read() for archive in _archives(name, directory)]
     if not all(contents):
         raise InputError(f"data.dir={directory} does not hold all files of {name} undamaged: download them again")
-    images, labels, test_images, test_labels = (_parse_idx(gzip.decompress(content)) for content in contents)
+    if not all(content.startswith(_GZIP) for content in contents):
+        log.info("%s: uncompressed files have no MD5 to check: they are taken for %s", directory, name)
+    images, labels, test_images, test_labels = map(_parse_idx, contents)
+    _check(images, labels)
+    _check(test_images, test_labels)
     official = slice(TEST_IMAGES[name])  # QMNIST's file has 50,000 more
     return Dataset(name, _images(images, labels), _images(test_images[official], test_labels[official]))
 
@@ -137,11 +159,26 @@ def _archives(name: str, directory: Path) -> list[_Archive]:
 
 
 def _parse_idx(content: bytes) -> Shaped[Tensor, "..."]:
-    """Parse MNIST's format IDX: 0, 0, type, number of axes; the length of each axis; the values."""
+    """Parse MNIST's format IDX, perhaps compressed: 0, 0, type, number of axes; the length of each axis; the values."""
+    content = gzip.decompress(content) if content.startswith(_GZIP) else content
     kind, axes = content[2:4]
     shape = np.frombuffer(content, ">i4", axes, offset=4)
     values = np.frombuffer(content, {8: "u1", 12: ">i4"}[kind], offset=4 + 4 * axes)
     return torch.from_numpy(values.reshape(shape).astype(values.dtype.newbyteorder("=")))
+
+
+def _is_idx(content: bytes) -> bool:
+    """Whether an uncompressed file has a header of the format IDX, and the length that follows from it."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _BYTES or len(content) < 4 + 4 * content[3]:
+        return False
+    shape = [int(size) for size in np.frombuffer(content, ">i4", content[3], offset=4)]
+    return len(content) == 4 + 4 * len(shape) + _BYTES[content[2]] * math.prod(shape)
+
+
+def _check(images: Shaped[Tensor, "..."], labels: Shaped[Tensor, "..."]) -> None:
+    whole = len(labels) == len(images) > 0 and images[0].numel() == 28 * 28
+    if not whole or not 0 <= labels.reshape(len(labels), -1)[:, 0].max() <= 9:
+        raise InputError("the files of data.dir do not hold images of 28x28 pixels with labels 0-9")
 
 
 def _images(images: UInt8[Tensor, "n ..."], labels: Shaped[Tensor, "n ..."]) -> Images:

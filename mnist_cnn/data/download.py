@@ -6,6 +6,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress
@@ -24,13 +25,14 @@ class Unreachable(InputError):
 
 
 def download(name: str, digest: str, mirrors: Sequence[str]) -> bytes:
-    """Return the file with this MD5 from the first mirror that has it.
+    """Return the file with this MD5 from the first mirror, a URL or a folder, that has it.
 
     Raises Unreachable, with the reason of each mirror, if none has the file.
     """
     reasons = []
     for mirror in dict.fromkeys(mirrors):
-        url = f"{mirror.rstrip('/')}/{name}"
+        folder = mirror if "://" in mirror else Path(mirror).resolve().as_uri()
+        url = f"{folder.rstrip('/')}/{name}"
         try:
             content = _get(url)
             if md5(content) == digest:

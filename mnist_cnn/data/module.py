@@ -25,6 +25,7 @@ _NO_NEED = "the images are in memory, on the device: leave it out"
 _INSTEAD = {"data_dir": "it is called dir", "root": "it is called dir"} | dict.fromkeys(
     ("num_workers", "pin_memory", "persistent_workers"), _NO_NEED
 )
+_DEFAULT_DIR = "data"
 _EVALUATION_BATCH = 250  # images; affects speed and memory only
 
 
@@ -34,7 +35,8 @@ class MNISTDataModule(pl.LightningDataModule):
     - `dir`: the folder with the files; they are downloaded into it.
     - `name`: mnist, fashion_mnist, kmnist, qmnist, or sample.
     - `mirrors`: where to download from, before torchvision's own mirrors: http, https and file URLs.
-    - `fallback`: where no source of MNIST answers, "sample" takes the embedded sample, "error" raises.
+    - `fallback`: where no source of MNIST answers, "sample" takes the embedded sample, "error" raises, as it
+      always does where `dir` or `mirrors` are given.
     - `val_size`: how many of the 60,000 training images are held out, stratified, for validation.
     - `fold`: which of the 60,000 / val_size disjoint parts that is.
     - `train_size`: how many of the others are trained on, stratified too; None: all.
@@ -49,7 +51,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        dir: str | Path = "data",  # noqa: A002 - the configuration's word
+        dir: str | Path = _DEFAULT_DIR,  # noqa: A002 - the configuration's word
         name: str = "mnist",
         mirrors: Sequence[str] | str = (),
         fallback: str = "sample",
@@ -93,11 +95,15 @@ class MNISTDataModule(pl.LightningDataModule):
         """Download the files into `dir`, once per machine, or warn that the sample stands in for them."""
         if self.dataset or self.source == datasets.SAMPLE or datasets.is_complete(self.source, self.dir):
             return
+        if self._is_dir_given() and datasets.holds_pictures(self.dir):
+            raise InputError(
+                f"data.dir={self.dir} holds PNG files, which cannot be trained on: give MNIST's four files"
+            )
         try:
             datasets.fetch(self.source, self.dir, self.mirrors)
         except Unreachable as error:
             if not self._sample_may_stand_in():
-                raise
+                raise InputError(f"data.dir={self.dir} does not hold {self.source}, and {error}") from error
             log.warning("WARNING: %s", error)
             log.warning(
                 "WARNING: MNIST cannot be reached. TRAINING ON A SAMPLE INSTEAD: 4,000 training and 1,000 test images "
@@ -184,7 +190,12 @@ class MNISTDataModule(pl.LightningDataModule):
         return torch.cat([kept.repeat(copies), kept[datasets.hold_out(labels, rest, self.seed)[1]]])
 
     def _sample_may_stand_in(self) -> bool:
-        return self.source == "mnist" and self.fallback == "sample"  # it is a sample of MNIST's digits only
+        """Whether the sample, of MNIST's digits only, is better than an error: not if the user said where to look."""
+        given = self._is_dir_given() or bool(self.mirrors)
+        return self.source == "mnist" and self.fallback == "sample" and not given
+
+    def _is_dir_given(self) -> bool:
+        return self.dir != Path(_DEFAULT_DIR)
 
     def _loader(
         self, images: Images, batch_size: int, seed: int | None = None, augmenter: Augmenter | None = None

@@ -75,7 +75,9 @@ class ConvNet(_Net):
                 layers[f"{name}{number}"] = layer
             side, previous = _side_after(side, padding, reduction), filters
             if side < 1:
-                raise InputError(f"channels={list(channels)} is too deep: layer {number} has no pixels left")
+                would_fit = _last_side("same", pooling, len(channels)) >= 1  # already tried, if padding is "same"
+                hint = "; model.padding=same keeps enough" if would_fit else ""
+                raise InputError(f"channels={list(channels)} is too deep: layer {number} has no pixels left{hint}")
         layers["flatten"] = nn.Flatten()
         inputs = previous * side**2
         if hidden is not None:
@@ -214,6 +216,13 @@ def _block(side: int, inputs: int, filters: int, padding: str, pooling: str, nor
     if pooling == "average":  # the average does not
         return block | {"relu": nn.ReLU(), "pool": nn.AvgPool2d(2)}
     return block | {"relu": nn.ReLU()}
+
+
+def _last_side(padding: str, pooling: str, layers: int) -> int:
+    side = 28
+    for number in range(1, layers + 1):
+        side = _side_after(side, padding, pooling if number < layers else "none")
+    return side
 
 
 def _side_after(side: int, padding: str, pooling: str) -> int:

@@ -26,7 +26,7 @@ def standing(run: Run, overrides: Sequence[str], conf: str | None = None) -> Sta
     A complete or interrupted run of other settings is outdated. Not compared are runs without overrides, as a script
     trains them, and those whose overrides cannot be composed.
     """
-    status, result, conf = run.status(), run.result(), conf or conf_digest()
+    status, result, conf = run.status(), run.result(), conf or conf_digest(overrides)
     same = not overrides or (result.get("overrides"), result.get("conf_hash")) == ([*overrides], conf)
     if same or not (status == "complete" or run.last.is_file()) or not run.settings():
         return Standing(status)

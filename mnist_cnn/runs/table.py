@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -16,6 +17,7 @@ from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import Differences, differences, is_decisive, neutral
+from mnist_cnn.searchpath import searchpath
 from mnist_cnn.settings import conf_digest
 
 FIGURES = ("parameters", "epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
@@ -117,10 +119,10 @@ class Table:
 
 def list_runs(runs: Mapping[Run, Sequence[str]]) -> list[dict[str, Any]]:
     """Return a flat record per run: its directory, status, figures and decisive settings."""
-    conf = conf_digest()
+    conf = cache(conf_digest)
     records = []
     for run, overrides in runs.items():
-        status, result = standing(run, overrides, conf).status, run.result()
+        status, result = standing(run, overrides, conf(searchpath(overrides))).status, run.result()
         figures = _figures(result) if status in ("complete", "outdated") else {}
         about: dict[str, Any] = {"run": relative(run.path), "status": status, "dataset": result.get("dataset")}
         shown = {name: int(value) if name in ("parameters", "epochs") else value for name, value in figures.items()}
@@ -170,8 +172,8 @@ def compare(runs: Mapping[Run, Sequence[str]], sort: str | None = None) -> Table
     that differ although the overrides do not become columns.
     Raises InputError if there is no such column.
     """
-    conf = conf_digest()
-    entries = [_Entry.read(run, overrides, conf) for run, overrides in runs.items()]
+    conf = cache(conf_digest)
+    entries = [_Entry.read(run, overrides, conf(searchpath(overrides))) for run, overrides in runs.items()]
     keys = _swept_keys(entries)
     hidden = _hidden_keys(keys, entries)
     rows: dict[tuple[str, ...], Row] = {}

@@ -17,6 +17,7 @@ from mnist_cnn.cli import available_cores, machine_cores, prepare_machine
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.schema import Settings
+from mnist_cnn.searchpath import job_overrides
 from mnist_cnn.settings import load
 from mnist_cnn.sweeps.slurm import obey_slurm
 from mnist_cnn.sweeps.worker import obey_driver
@@ -33,8 +34,7 @@ def run_job(cfg: DictConfig) -> str:
     """Train a job. Returns what went wrong, in one line; nothing if all went well or another process trains it."""
     prepare_machine()
     hydra = HydraConfig.get()
-    run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), list(hydra.overrides.task)
-
+    run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), job_overrides()
     by_joblib = is_joblib(hydra.launcher)
 
     def train_job() -> None:

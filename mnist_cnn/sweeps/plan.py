@@ -19,6 +19,7 @@ from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import is_decisive
+from mnist_cnn.searchpath import searchpath
 from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote, quote_paths
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
@@ -109,18 +110,20 @@ def plan(arguments: Sequence[str]) -> Plan:
     for values in combinations:
         swept = [value for value, each in zip(values, task, strict=True) if each not in shared]
         own = folder_name(sorted(swept)) or "job"
-        jobs[own] = Job(own, values, Run(folder.resolve() / own))  # seed=0,0 is one job
-    return Plan(folder, tuple(jobs.values()), cfg, loader, conf_digest(), len(combinations) - len(jobs))
+        jobs[own] = Job(own, (*searchpath(arguments), *values), Run(folder.resolve() / own))  # seed=0,0 is one job
+    return Plan(folder, tuple(jobs.values()), cfg, loader, conf_digest(arguments), len(combinations) - len(jobs))
 
 
-def is_sweep(overrides: Iterable[str]) -> bool:
+def is_sweep(overrides: Sequence[str]) -> bool:
     """Whether an experiment among the overrides lists values to sweep."""
     experiments = [each for each in overrides if each.startswith(("experiment=", "+experiment="))]
     if not experiments:
         return False
     try:
         with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            found = [hydra.compose("train", [each], return_hydra_config=True) for each in experiments]
+            found = [
+                hydra.compose("train", [*searchpath(overrides), each], return_hydra_config=True) for each in experiments
+            ]
         return any(cfg.hydra.sweeper.params for cfg in found)
     except InputError:
         return False  # who composes all of it will say what is wrong

@@ -48,7 +48,7 @@ class Session:
 
         Raises InputError if another search is there, or a trial that was trained with other settings than today's.
         """
-        file, conf = self.folder / "search.json", conf_digest()
+        file, conf = self.folder / "search.json", conf_digest(self.overrides)
         now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": _decisive(self.overrides)}
         make_folder(self.folder)
         with self.locked():

@@ -3,11 +3,9 @@
 import sys
 from collections.abc import Sequence
 
-from filelock import FileLock
-
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import make_folder, write_atomically
+from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.runs.standing import compose_once, explain_differences
 from mnist_cnn.runs.table import Table, align, compare, runs_below
 from mnist_cnn.schema import Settings
@@ -92,7 +90,7 @@ def _print_table(plan: Plan) -> Table:
     table = compare(jobs)
     try:
         make_folder(plan.folder)
-        with FileLock(plan.folder / ".table.lock"):  # another process may end the same sweep now
+        with locked(plan.folder / ".table.lock"):  # another process may end the same sweep now
             whole = compare(runs_below(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:

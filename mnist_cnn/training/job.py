@@ -138,7 +138,7 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
 
     Raises InputError for what cannot be used.
     """
-    conf = conf_digest()
+    conf = conf_digest(options.overrides)
     quiet_lightning()
     use_exact_kernels(cfg.trainer.deterministic is not False)
     torch.set_num_threads(cfg.threads or options.cores or available_cores())  # a job before may have

@@ -11,6 +11,7 @@ from mnist_cnn.data import datasets, download
 from mnist_cnn.data.datasets import fetch, hold_out, is_complete, read
 from mnist_cnn.data.download import Unreachable, md5
 from mnist_cnn.errors import InputError
+from mnist_cnn.settings import compose
 from tests.faults import site
 from tests.faults import sources as faults
 
@@ -79,6 +80,46 @@ def test_a_missing_or_damaged_file_is_not_read(damage: object, mirror: Path, tmp
     assert not is_complete("mnist", tmp_path)
     with pytest.raises(InputError, match=f"data.dir={tmp_path} does not hold all files of mnist"):
         read("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize("folder", ["MNIST/raw", "raw", "."])
+def test_files_are_found_in_the_folder_itself_and_uncompressed(
+    folder: str, unpacked: bool, mirror: Path, tmp_path: Path, sample: datasets.Dataset
+) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in site.FILES:
+        content = (mirror / name).read_bytes()
+        file = tmp_path / folder / (name.removesuffix(".gz") if unpacked else name)
+        file.write_bytes(gzip.decompress(content) if unpacked else content)
+    assert is_complete("mnist", tmp_path)
+    found = read("mnist", tmp_path)
+    assert torch.equal(found.test.images, sample.test.images)
+    assert torch.equal(found.train.labels, sample.train.labels)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert not is_complete("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [((3, 28, 28), [0, 1]), ((3, 27, 28), [0, 1, 2]), ((3, 28, 28), [0, 1, 10]), ((0, 28, 28), []), ((3,), [0, 1, 2])],
+)
+def test_uncompressed_files_of_another_kind_are_refused(
+    images: tuple[int, ...], labels: list[int], mirror: Path, tmp_path: Path
+) -> None:
+    contents = [site.to_idx(torch.zeros(images)), site.to_idx(torch.tensor(labels))] * 2
+    for name, content in zip(site.FILES, contents, strict=True):
+        (tmp_path / name.removesuffix(".gz")).write_bytes(content)
+    with pytest.raises(InputError, match="do not hold images of 28x28 pixels with labels 0-9"):
+        read("mnist", tmp_path)
+
+
+def test_a_mirror_may_be_a_folder(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mirror.parent)
+    fetch("mnist", tmp_path, [mirror.name])
+    assert is_complete("mnist", tmp_path)
+    for given in (str(mirror), "mine", r"C:\mine"):
+        assert compose(f"data.mirrors=['{given}']").data.mirrors == [given]
 
 
 def test_qmnists_wide_labels_and_longer_test_file_are_read(

@@ -167,12 +167,13 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 
 def test_the_sample_stands_in_for_mnist_with_a_warning(
-    tmp_path: Path, fetched: list[Any], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, fetched: list[Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = MNISTDataModule(tmp_path, mirrors="file:///m")
+    monkeypatch.chdir(tmp_path)
+    data = MNISTDataModule()
     data.prepare_data()
     data.setup()
-    assert fetched == [("mnist", tmp_path, ["file:///m"])]
+    assert fetched == [("mnist", Path("data"), [])]
     assert data.state_dict() == {"dataset": "mnist-sample"}
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "no network" in caplog.text
@@ -187,6 +188,25 @@ def test_the_sample_stands_in_for_mnist_only_and_only_if_allowed(tmp_path: Path,
         data.prepare_data()
     with pytest.raises(InputError, match=f"data.dir={tmp_path} does not hold {options.get('name', 'mnist')}"):
         data.setup()
+
+
+@pytest.mark.parametrize("options", [{"dir": "elsewhere"}, {"mirrors": "/usb"}, {"mirrors": ["file:///usb"]}])
+def test_who_says_where_mnist_is_gets_no_sample(options: dict[str, Any], fetched: list[Any]) -> None:
+    data = MNISTDataModule(**options)
+    where = options.get("dir", "data")
+    with pytest.raises(InputError, match=f"^data.dir={where} does not hold mnist, and no network$"):
+        data.prepare_data()
+    with pytest.raises(InputError, match=f"^data.dir={where} does not hold mnist$"):
+        data.setup()
+
+
+@pytest.mark.parametrize("file", ["seven.png", "7/seven.png", "train/7/seven.png"])
+def test_a_folder_of_pictures_is_refused_before_a_download(file: str, tmp_path: Path, fetched: list[Any]) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    with pytest.raises(InputError, match=f"^data.dir={tmp_path} holds PNG files, which cannot be trained on"):
+        MNISTDataModule(tmp_path).prepare_data()
+    assert fetched == []
 
 
 def test_the_sample_is_not_downloaded(fetched: list[Any]) -> None:

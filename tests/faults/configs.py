@@ -15,7 +15,10 @@ WRONG = {  # overrides: what the answer must contain
     "foo=1": "there is no key foo; --help lists all keys",
     "data.batchsize=1": "there is no key data.batchsize (did you mean data.batch_size?)",
     "optimizer=sgd optimizer.rho=0.9": "there is no key optimizer.rho with this choice of optimizer",
-    "optimizer=rmspop": "Available options in 'optimizer': adam",
+    "optimizer=adm": "optimizer=adm is not known: give one of adam, adamw, nadam, rmsprop, sgd (did you mean adam?)",
+    "experiment=fats": "experiment=fats is not known: give one of accurate, dense_vs_conv, fast, notebook_log, ",
+    "data=fashion_mnist": "data=fashion_mnist is not known: give data.name=fashion_mnist",
+    "epochs=3": "there is no key epochs (did you mean trainer.max_epochs?)",
     "model=null": "a group cannot be null: --help lists its choices",
     "optimizer=null": "a group cannot be null: --help lists its choices",
     "scheduler=null": "a group cannot be null: --help lists its choices",
@@ -87,7 +90,8 @@ WRONG = {  # overrides: what the answer must contain
     "data.mirrors=ftp://x/": "data.mirrors=ftp://x/ cannot be used",
     # what only the part itself can know
     "data.val_size=4000": "data.val_size=4000 leaves nothing to train on",
-    "model.channels=[8,8,8,8,8]": "too deep",
+    "model.channels=[8,8,8,8,8,8]": "too deep: layer 4 has no pixels left",
+    "model.channels=[32,64,128,256]": "too deep: layer 4 has no pixels left; model.padding=same keeps enough",
     "+optimizer.foo=1": "unexpected keyword argument 'foo'",
     "optimizer.epsilon=0": "KerasRMSprop cannot be used: invalid value: lr=0.001, rho=0.9, momentum=0.0, epsilon=0",
     "optimizer._target_=os.getcwd": "optimizer=os.getcwd",
@@ -102,7 +106,8 @@ WRONG = {  # overrides: what the answer must contain
     "resume=/dev/null": "there is no checkpoint /dev/null",
     "resume=/etc/passwd": "/etc/passwd is damaged, or no checkpoint at all",
     "data.name=mnist data.dir=/dev/null/x": "cannot be written",
-    "data.name=mnist data.dir=empty data.fallback=error": "could not be fetched",
+    "data.name=mnist data.dir=empty": "data.dir=empty does not hold mnist, and train-images-idx3-ubyte.gz could not",
+    "data.name=mnist data.mirrors=nowhere data.dir=empty": "No such file or directory",
 }
 
 
