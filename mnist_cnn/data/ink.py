@@ -3,6 +3,8 @@
 Pictures are arrays of rows, columns and channels, 0-255. A thing of 1/512 of the picture is one pixel.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,6 +17,7 @@ Mask = NDArray[np.bool_]
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
 _SHEET_SIDE = 256  # pixels of the longer side; the sheet's edge is found on this scale
 _BORDER = 4  # of these pixels: where a sheet's edge is blurred
+_LEAST = 0.04  # of the picture: what a panel covers
 _COLOUR_SIDE = 40
 _WINDOW = 0.3  # of the longer side: wider than strokes
 
@@ -41,32 +44,43 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 
 def find_sheets(picture: Array) -> list[Mask]:
-    """Return sheets that lie on something darker, largest first: smooth regions, what is on them included."""
-    small = _reduce(picture, _SHEET_SIDE)
-    if max(picture.shape) < 64:
-        return []
+    """Return panels, those within others first, then sheets of paper; the larger of two first."""
+    small = _resize(picture, _SHEET_SIDE / max(picture.shape))
     slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
     regions, count = ndimage.label(np.max(slopes, axis=0) < 8)
     areas = ndimage.sum_labels(np.ones(regions.shape), regions, range(count + 1))
     areas[0] = 0
-    sheets = [
-        filled
-        for region in np.flatnonzero(areas > 0.08 * regions.size)
-        if _is_sheet(filled := ndimage.binary_fill_holes(regions == region), small, areas[region])
-    ]
-    sheets = [ndimage.binary_erosion(sheet, iterations=_BORDER) for sheet in sorted(sheets, key=np.sum, reverse=True)]
+    panels, sheets = [], []
+    for region in np.flatnonzero(areas > _LEAST / 2 * regions.size):
+        filled = ndimage.binary_fill_holes(regions == region)
+        box = bounding_box(filled)
+        if _frame(filled, 1).mean() > 0.02:
+            continue
+        if _is_panel(filled[box]) and filled[box].size > _LEAST * filled.size:
+            filled[box] = True
+            panels.append(ndimage.binary_dilation(filled))
+        elif _is_sheet(filled, small, areas[region]):
+            sheets.append(ndimage.binary_erosion(filled, iterations=_BORDER))
+
+    def rank(panel: Mask) -> tuple[int, int]:
+        return sum(bool((panel <= other).all()) for other in panels), int(panel.sum())
+
+    found = sorted(panels, key=rank, reverse=True) + sorted(sheets, key=np.sum, reverse=True)
     size = picture.shape[1::-1]
-    return [np.asarray(Image.fromarray(sheet).resize(size, Image.Resampling.NEAREST)) for sheet in sheets]
+    return [np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in found]
+
+
+def _is_panel(region: Mask) -> bool:
+    """A panel is an upright rectangle, at most twice as long as wide: a plot's image, a canvas to draw on."""
+    return bool(_frame(region, 1).mean() > 0.8 and max(region.shape) < 2 * min(region.shape))
 
 
 def _is_sheet(filled: Mask, picture: Array, area: float) -> bool:
-    """A sheet is convex and lighter than what surrounds it on all sides, and ink covers little of it."""
-    edge = np.concatenate([filled[0], filled[-1], filled[:, 0], filled[:, -1]])
+    """A sheet is convex and lighter than what surrounds it, and ink covers little of it."""
     light = picture.mean(axis=2)
     ring = ndimage.binary_dilation(filled, iterations=5) & ~ndimage.binary_dilation(filled, iterations=2)
     return bool(
-        edge.mean() < 0.02
-        and area > 0.7 * filled.sum()
+        area > max(0.7 * filled.sum(), 0.08 * filled.size)
         and np.median(light[filled]) > np.median(light[ring])
         and ndimage.binary_erosion(filled, iterations=_BORDER).any()
         and filled.sum() > 0.9 * ConvexHull(np.argwhere(filled)).volume
@@ -91,7 +105,7 @@ def _gray_by_colour(picture: Array) -> Array:
 
     Paper is the median of the neighbourhood; where ink lies differs from it the most.
     """
-    small = _reduce(picture, _COLOUR_SIDE)
+    small = _resize(picture, min(1, _COLOUR_SIDE / max(picture.shape)))
     window = max(3, max(small.shape) // 2) | 1
     paper = np.stack(
         [ndimage.median_filter(small[..., c], window, mode="nearest") for c in range(small.shape[2])], axis=-1
@@ -105,8 +119,7 @@ def _gray_by_colour(picture: Array) -> Array:
     return gray
 
 
-def _reduce(picture: Array, side: int) -> Array:
-    ratio = min(1, side / max(picture.shape))
+def _resize(picture: Array, ratio: float) -> Array:
     height, width = (max(1, round(length * ratio)) for length in picture.shape[:2])
     return np.stack(
         [
@@ -127,7 +140,7 @@ def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     middle = float(np.median(paper))
     light = np.maximum(paper / middle, 0.25) if middle > 0 else np.float32(1)
     difference = (paper - gray) / light
-    frame = _frame(difference)
+    frame = _frame(difference, max(1, round(0.04 * min(difference.shape))))
     paler = difference[difference <= _otsu_threshold(difference)]
     if paler.size and 2 * np.median(frame) > difference.max() + np.median(paler):  # ink lies along the sides
         frame = paler
@@ -136,9 +149,8 @@ def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     return difference - level, float(1.4826 * np.median(distance[distance <= np.median(distance)]))
 
 
-def _frame(values: Array) -> Array:
+def _frame(values: NDArray[Any], width: int) -> NDArray[Any]:
     """Return the values along the edge, which seldom are ink."""
-    width = max(1, round(0.04 * min(values.shape)))
     inner = np.zeros(values.shape, dtype=bool)
     inner[width:-width, width:-width] = True
     return values[~inner]

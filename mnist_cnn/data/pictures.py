@@ -52,7 +52,7 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     except Exception as error:  # decoders raise every kind
         raise InputError(f"{path} is not a picture that can be read: {error}") from error
     if _has_mnist_form(picture):
-        return torch.from_numpy(picture[..., 0].astype(np.uint8))
+        return torch.from_numpy(_stretch(picture[..., 0]))
     ink = find_ink(picture)
     if ink is None:
         raise InputError(f"{path} is blank: nothing stands out from the background")
@@ -95,7 +95,7 @@ def _decode(image: Image.Image) -> NDArray[np.float32]:
         pixels = _flatten(pixels[..., :3], pixels[..., 3:])
     if not np.isfinite(pixels).all():
         raise ValueError("it contains NaN or infinite values")
-    if not stated:
+    if not stated or pixels.max() <= 1:  # bytes may hold a mask
         pixels *= 255 / _full_range(float(pixels.max()))
     return pixels[..., :1] if (pixels[..., :1] == pixels).all() else pixels
 
@@ -114,6 +114,11 @@ def _flatten(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArra
     ground = np.median(shown, axis=0) if not one_tone else 255 if np.median(light) < 128 else 0
     flat: NDArray[np.float32] = np.rint(colours * alpha / 255 + ground * (1 - alpha / 255)).astype(np.float32)
     return flat
+
+
+def _stretch(gray: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scale a dim picture so that its brightest pixel is 255; no digit of MNIST is dimmer than half of that."""
+    return np.rint(gray * (255 / gray.max() if gray.max() < 128 else 1)).astype(np.uint8)
 
 
 def _has_mnist_form(picture: NDArray[np.float32]) -> bool:
