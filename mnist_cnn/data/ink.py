@@ -3,6 +3,7 @@
 Pictures are arrays of rows, columns and channels, 0-255. A thing of 1/512 of the picture is one pixel.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,24 @@ _WINDOW = 0.3  # of the longer side: wider than strokes
 def find_ink(picture: Array) -> Array | None:
     """Return how much each pixel differs from the paper, 0 to 1, without noise; None if nothing does.
 
-    Looks on the sheet alone if the picture shows a sheet on a table.
+    Looks on a panel alone if no stroke on it is cut by its sides, or on the sheet alone if one lies on a table.
     """
-    for sheet in find_sheets(picture):
-        box = bounding_box(sheet)
-        ink = _find_ink_on_paper(picture[box], sheet[box])
-        if ink is not None and max(ink[bounding_box(ink > 0)].shape) > max(ink.shape) / 8:
-            return ink
+    panels, sheets = find_sheets(picture)
+    on_panels = (_find_ink_on_sheet(picture, panel) for panel in panels)
+    on_sheets = (_find_ink_on_sheet(picture, sheet) for sheet in sheets)
     everywhere = np.ones(picture.shape[:2], dtype=bool)
-    inks = (_find_ink_on_paper(picture, everywhere, window) for window in (_WINDOW, 1))
+    inks = itertools.chain(
+        (ink for ink in on_panels if ink is not None and not _frame(ink, 1).any()),
+        on_sheets,
+        (_find_ink_on_paper(picture, everywhere, window) for window in (_WINDOW, 1)),
+    )
     return next((ink for ink in inks if ink is not None), None)
+
+
+def _find_ink_on_sheet(picture: Array, sheet: Mask) -> Array | None:
+    box = bounding_box(sheet)
+    ink = _find_ink_on_paper(picture[box], sheet[box])
+    return ink if ink is not None and max(ink[bounding_box(ink > 0)].shape) > max(ink.shape) / 8 else None
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice]:
@@ -43,8 +52,8 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
     return boxes[0]
 
 
-def find_sheets(picture: Array) -> list[Mask]:
-    """Return panels, those within others first, then sheets of paper; the larger of two first."""
+def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
+    """Return panels, those within others first, and sheets of paper. Of two such the larger comes first."""
     small = _resize(picture, _SHEET_SIDE / max(picture.shape))
     slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
     regions, count = ndimage.label(np.max(slopes, axis=0) < 8)
@@ -53,21 +62,23 @@ def find_sheets(picture: Array) -> list[Mask]:
     panels, sheets = [], []
     for region in np.flatnonzero(areas > _LEAST / 2 * regions.size):
         filled = ndimage.binary_fill_holes(regions == region)
-        box = bounding_box(filled)
         if _frame(filled, 1).mean() > 0.02:
             continue
+        if _is_sheet(filled, small, areas[region]):
+            sheets.append(ndimage.binary_erosion(filled, iterations=_BORDER))
+        box = bounding_box(filled)
         if _is_panel(filled[box]) and filled[box].size > _LEAST * filled.size:
             filled[box] = True
             panels.append(ndimage.binary_dilation(filled))
-        elif _is_sheet(filled, small, areas[region]):
-            sheets.append(ndimage.binary_erosion(filled, iterations=_BORDER))
 
     def rank(panel: Mask) -> tuple[int, int]:
         return sum(bool((panel <= other).all()) for other in panels), int(panel.sum())
 
-    found = sorted(panels, key=rank, reverse=True) + sorted(sheets, key=np.sum, reverse=True)
-    size = picture.shape[1::-1]
-    return [np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in found]
+    def enlarge(mask: Mask) -> Mask:
+        return np.asarray(Image.fromarray(mask).resize(picture.shape[1::-1], Image.Resampling.NEAREST))
+
+    by_size = sorted(sheets, key=np.sum, reverse=True)
+    return [enlarge(panel) for panel in sorted(panels, key=rank, reverse=True)], [enlarge(sheet) for sheet in by_size]
 
 
 def _is_panel(region: Mask) -> bool:

@@ -1,7 +1,6 @@
 """Pictures that people take and programs make: a digit of MNIST in disguises.
 
-Each is a function of the digit and of a generator.
-They were written, and looked at, before any was tried.
+Each is a function of the digit and of a generator. They were written, and looked at, before any was tried.
 """
 
 from collections.abc import Callable
