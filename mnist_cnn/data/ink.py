@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
 _SHEET_SIDE = 256  # pixels of the longer side; the sheet's edge is found on this scale
 _BORDER = 4  # of these pixels: where a sheet's edge is blurred
+_TINY = 64  # pixels of the longer side; a smaller picture shows panels, but no sheets
 _LEAST = 0.04  # of the picture: what a panel covers
 _COLOUR_SIDE = 40
 _WINDOW = 0.3  # of the longer side: wider than strokes
@@ -54,7 +55,8 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
     """Return panels, those within others first, and sheets of paper. Of two such the larger comes first."""
-    small = _resize(picture, _SHEET_SIDE / max(picture.shape))
+    tiny = max(picture.shape) < _TINY
+    small = _resize(picture, 4 if tiny else min(1, _SHEET_SIDE / max(picture.shape)))
     slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
     regions, count = ndimage.label(np.max(slopes, axis=0) < 8)
     areas = ndimage.sum_labels(np.ones(regions.shape), regions, range(count + 1))
@@ -64,7 +66,7 @@ def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
         filled = ndimage.binary_fill_holes(regions == region)
         if _frame(filled, 1).mean() > 0.02:
             continue
-        if _is_sheet(filled, small, areas[region]):
+        if not tiny and _is_sheet(filled, small, areas[region]):
             sheets.append(ndimage.binary_erosion(filled, iterations=_BORDER))
         box = bounding_box(filled)
         if _is_panel(filled[box]) and filled[box].size > _LEAST * filled.size:
