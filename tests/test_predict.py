@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,12 +44,50 @@ def test_bad_pictures_get_a_line_each_and_the_others_an_answer(
 ) -> None:
     (tmp_path / "text.png").write_text("hello")
     Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
-    bad = [tmp_path / "missing.png", tmp_path / "text.png", tmp_path / "blank.png", tmp_path, tmp_path / ("a" * 300)]
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "empty").mkdir()
+    names = ["missing.png", "text.png", "blank.png", "photo.heic", "empty", "a" * 300, "*.bmp"]
+    bad = [tmp_path / name for name in names]
     answer = cli(predict.main, trained.path, bad[0], pictures[0], *bad[1:], pictures[1])
     assert answer.status == 2
     assert [line.split()[0] for line in answer.out.splitlines()] == [str(pictures[0]), str(pictures[1])]
     for path, line in zip(bad, answer.err.splitlines(keepends=True), strict=True):
         assert one_line(line).startswith(f"error: {path} ")
+
+
+def test_a_folder_is_the_pictures_in_it_in_natural_order(tmp_path: Path) -> None:
+    for name in ("10.png", "9.BMP", "scan 2.jpeg", "scan 11.tif", "a.heic", "labels.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    found = [Path(name).name for name in predict.find_pictures(str(tmp_path))]
+    assert found == ["9.BMP", "10.png", "a.heic", "scan 2.jpeg", "scan 11.tif"]
+
+
+def test_a_pattern_that_the_shell_did_not_expand_is_the_files_that_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("10.png", "9.png", "a.jpg", "[1].png"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert predict.find_pictures("?*.png") == ["9.png", "10.png", "[1].png"]
+    assert predict.find_pictures(str(tmp_path / "1*.png")) == [str(tmp_path / "10.png")]
+    assert predict.find_pictures("[1].png") == ["[1].png"]
+    assert predict.find_pictures("*.gif") == ["*.gif"]
+
+
+def test_csv_is_a_table_that_names_its_columns(
+    trained: Trained, pictures: list[Path], tmp_path: Path, cli: Callable[..., Answer]
+) -> None:
+    odd = tmp_path / 'a "7", in ink.png'
+    pictures[0].rename(odd)
+    answer = cli(predict.main, trained.path, odd, tmp_path / "missing.png", pictures[1], "--csv")
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    expected = list(predict.predict(str(trained.path), [str(odd), str(pictures[1])]))
+    assert [tuple(row) for row in rows] == [("file", "digit", "probability")] * 2
+    assert [(row["file"], int(row["digit"]), float(row["probability"])) for row in rows] == [
+        each[:3] for each in expected
+    ]
+    assert answer.status == 2
 
 
 def test_in_batches_each_picture_is_answered_in_its_place_as_it_is_alone(

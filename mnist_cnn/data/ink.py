@@ -3,6 +3,9 @@
 Pictures are arrays of rows, columns and channels, 0-255. A thing of 1/512 of the picture is one pixel.
 """
 
+import itertools
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,6 +18,8 @@ Mask = NDArray[np.bool_]
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
 _SHEET_SIDE = 256  # pixels of the longer side; the sheet's edge is found on this scale
 _BORDER = 4  # of these pixels: where a sheet's edge is blurred
+_TINY = 64  # pixels of the longer side; a smaller picture shows panels, but no sheets
+_LEAST = 0.04  # of the picture: what a panel covers
 _COLOUR_SIDE = 40
 _WINDOW = 0.3  # of the longer side: wider than strokes
 
@@ -22,16 +27,24 @@ _WINDOW = 0.3  # of the longer side: wider than strokes
 def find_ink(picture: Array) -> Array | None:
     """Return how much each pixel differs from the paper, 0 to 1, without noise; None if nothing does.
 
-    Looks on the sheet alone if the picture shows a sheet on a table.
+    Looks on a panel alone if no stroke on it is cut by its sides, or on the sheet alone if one lies on a table.
     """
-    for sheet in find_sheets(picture):
-        box = bounding_box(sheet)
-        ink = _find_ink_on_paper(picture[box], sheet[box])
-        if ink is not None and max(ink[bounding_box(ink > 0)].shape) > max(ink.shape) / 8:
-            return ink
+    panels, sheets = find_sheets(picture)
+    on_panels = (_find_ink_on_sheet(picture, panel) for panel in panels)
+    on_sheets = (_find_ink_on_sheet(picture, sheet) for sheet in sheets)
     everywhere = np.ones(picture.shape[:2], dtype=bool)
-    inks = (_find_ink_on_paper(picture, everywhere, window) for window in (_WINDOW, 1))
+    inks = itertools.chain(
+        (ink for ink in on_panels if ink is not None and not _frame(ink, 1).any()),
+        on_sheets,
+        (_find_ink_on_paper(picture, everywhere, window) for window in (_WINDOW, 1)),
+    )
     return next((ink for ink in inks if ink is not None), None)
+
+
+def _find_ink_on_sheet(picture: Array, sheet: Mask) -> Array | None:
+    box = bounding_box(sheet)
+    ink = _find_ink_on_paper(picture[box], sheet[box])
+    return ink if ink is not None and max(ink[bounding_box(ink > 0)].shape) > max(ink.shape) / 8 else None
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice]:
@@ -40,33 +53,47 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
     return boxes[0]
 
 
-def find_sheets(picture: Array) -> list[Mask]:
-    """Return sheets that lie on something darker, largest first: smooth regions, what is on them included."""
-    small = _reduce(picture, _SHEET_SIDE)
-    if max(picture.shape) < 64:
-        return []
+def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
+    """Return panels, those within others first, and sheets of paper. Of two such the larger comes first."""
+    tiny = max(picture.shape) < _TINY
+    small = _resize(picture, 4 if tiny else min(1, _SHEET_SIDE / max(picture.shape)))
     slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
     regions, count = ndimage.label(np.max(slopes, axis=0) < 8)
     areas = ndimage.sum_labels(np.ones(regions.shape), regions, range(count + 1))
     areas[0] = 0
-    sheets = [
-        filled
-        for region in np.flatnonzero(areas > 0.08 * regions.size)
-        if _is_sheet(filled := ndimage.binary_fill_holes(regions == region), small, areas[region])
-    ]
-    sheets = [ndimage.binary_erosion(sheet, iterations=_BORDER) for sheet in sorted(sheets, key=np.sum, reverse=True)]
-    size = picture.shape[1::-1]
-    return [np.asarray(Image.fromarray(sheet).resize(size, Image.Resampling.NEAREST)) for sheet in sheets]
+    panels, sheets = [], []
+    for region in np.flatnonzero(areas > _LEAST / 2 * regions.size):
+        filled = ndimage.binary_fill_holes(regions == region)
+        if _frame(filled, 1).mean() > 0.02:
+            continue
+        if not tiny and _is_sheet(filled, small, areas[region]):
+            sheets.append(ndimage.binary_erosion(filled, iterations=_BORDER))
+        box = bounding_box(filled)
+        if _is_panel(filled[box]) and filled[box].size > _LEAST * filled.size:
+            filled[box] = True
+            panels.append(ndimage.binary_dilation(filled))
+
+    def rank(panel: Mask) -> tuple[int, int]:
+        return sum(bool((panel <= other).all()) for other in panels), int(panel.sum())
+
+    def enlarge(mask: Mask) -> Mask:
+        return np.asarray(Image.fromarray(mask).resize(picture.shape[1::-1], Image.Resampling.NEAREST))
+
+    by_size = sorted(sheets, key=np.sum, reverse=True)
+    return [enlarge(panel) for panel in sorted(panels, key=rank, reverse=True)], [enlarge(sheet) for sheet in by_size]
+
+
+def _is_panel(region: Mask) -> bool:
+    """A panel is an upright rectangle, at most twice as long as wide: a plot's image, a canvas to draw on."""
+    return bool(_frame(region, 1).mean() > 0.8 and max(region.shape) < 2 * min(region.shape))
 
 
 def _is_sheet(filled: Mask, picture: Array, area: float) -> bool:
-    """A sheet is convex and lighter than what surrounds it on all sides, and ink covers little of it."""
-    edge = np.concatenate([filled[0], filled[-1], filled[:, 0], filled[:, -1]])
+    """A sheet is convex and lighter than what surrounds it, and ink covers little of it."""
     light = picture.mean(axis=2)
     ring = ndimage.binary_dilation(filled, iterations=5) & ~ndimage.binary_dilation(filled, iterations=2)
     return bool(
-        edge.mean() < 0.02
-        and area > 0.7 * filled.sum()
+        area > max(0.7 * filled.sum(), 0.08 * filled.size)
         and np.median(light[filled]) > np.median(light[ring])
         and ndimage.binary_erosion(filled, iterations=_BORDER).any()
         and filled.sum() > 0.9 * ConvexHull(np.argwhere(filled)).volume
@@ -91,7 +118,7 @@ def _gray_by_colour(picture: Array) -> Array:
 
     Paper is the median of the neighbourhood; where ink lies differs from it the most.
     """
-    small = _reduce(picture, _COLOUR_SIDE)
+    small = _resize(picture, min(1, _COLOUR_SIDE / max(picture.shape)))
     window = max(3, max(small.shape) // 2) | 1
     paper = np.stack(
         [ndimage.median_filter(small[..., c], window, mode="nearest") for c in range(small.shape[2])], axis=-1
@@ -105,8 +132,7 @@ def _gray_by_colour(picture: Array) -> Array:
     return gray
 
 
-def _reduce(picture: Array, side: int) -> Array:
-    ratio = min(1, side / max(picture.shape))
+def _resize(picture: Array, ratio: float) -> Array:
     height, width = (max(1, round(length * ratio)) for length in picture.shape[:2])
     return np.stack(
         [
@@ -127,7 +153,7 @@ def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     middle = float(np.median(paper))
     light = np.maximum(paper / middle, 0.25) if middle > 0 else np.float32(1)
     difference = (paper - gray) / light
-    frame = _frame(difference)
+    frame = _frame(difference, max(1, round(0.04 * min(difference.shape))))
     paler = difference[difference <= _otsu_threshold(difference)]
     if paler.size and 2 * np.median(frame) > difference.max() + np.median(paler):  # ink lies along the sides
         frame = paler
@@ -136,9 +162,8 @@ def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     return difference - level, float(1.4826 * np.median(distance[distance <= np.median(distance)]))
 
 
-def _frame(values: Array) -> Array:
+def _frame(values: NDArray[Any], width: int) -> NDArray[Any]:
     """Return the values along the edge, which seldom are ink."""
-    width = max(1, round(0.04 * min(values.shape)))
     inner = np.zeros(values.shape, dtype=bool)
     inner[width:-width, width:-width] = True
     return values[~inner]

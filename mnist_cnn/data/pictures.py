@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageFilter, ImageOps
+from PIL import Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import JpegImageFile
 from scipy import ndimage
@@ -25,10 +25,11 @@ from mnist_cnn.data.strokes import BOX, CENTRE, crop_to_strokes, fill_outline, f
 from mnist_cnn.errors import InputError
 
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF")  # others can run programs (EPS) or take minutes (PPM)
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")  # others can run programs (EPS) or take minutes (PPM)
 _MOST_PIXELS = 50_000_000  # to decode; takes at most 900 MB and 2 seconds
 _MOST_EXIF = 2**18  # bytes; one segment of a JPEG has up to 65,000
 _MOST_SCANNED = 1_500_000_000  # pixels of a JPEG times its scans, 1 ns each; a progressive JPEG has 10 scans
+_MOST_IN_RUNS = 1_000_000  # pixels of a run-length encoded BMP, 1.2 microseconds each
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a scan's marker, length and channels
 
 
@@ -46,10 +47,12 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
         raise InputError(f"{path} is too large: a picture may have {_MOST_PIXELS:,} pixels") from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not a picture that can be read: give one of {', '.join(_FORMATS)}") from error
     except Exception as error:  # decoders raise every kind
         raise InputError(f"{path} is not a picture that can be read: {error}") from error
     if _has_mnist_form(picture):
-        return torch.from_numpy(picture[..., 0].astype(np.uint8))
+        return torch.from_numpy(_stretch(picture[..., 0]))
     ink = find_ink(picture)
     if ink is None:
         raise InputError(f"{path} is blank: nothing stands out from the background")
@@ -61,6 +64,8 @@ def _check_effort(image: ImageFile.ImageFile) -> None:
     tags = getattr(image, "tag_v2", {})  # a small TIFF may be the corner of a large tile
     if int(tags.get(Base.TileWidth, 0)) * int(tags.get(Base.TileLength, 0)) > _MOST_PIXELS:
         raise Image.DecompressionBombError
+    if image.format == "BMP" and image.info["compression"] in (1, 2) and math.prod(image.size) > _MOST_IN_RUNS:
+        raise ValueError(f"it has {math.prod(image.size):,} pixels in runs")
     if isinstance(image, JpegImageFile) and image.fp:
         image.fp.seek(0)
         scans = len(_SCAN.findall(image.fp.read()))
@@ -90,7 +95,7 @@ def _decode(image: Image.Image) -> NDArray[np.float32]:
         pixels = _flatten(pixels[..., :3], pixels[..., 3:])
     if not np.isfinite(pixels).all():
         raise ValueError("it contains NaN or infinite values")
-    if not stated:
+    if not stated or pixels.max() <= 1:  # bytes may hold a mask
         pixels *= 255 / _full_range(float(pixels.max()))
     return pixels[..., :1] if (pixels[..., :1] == pixels).all() else pixels
 
@@ -109,6 +114,11 @@ def _flatten(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArra
     ground = np.median(shown, axis=0) if not one_tone else 255 if np.median(light) < 128 else 0
     flat: NDArray[np.float32] = np.rint(colours * alpha / 255 + ground * (1 - alpha / 255)).astype(np.float32)
     return flat
+
+
+def _stretch(gray: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scale a dim picture so that its brightest pixel is 255; no digit of MNIST is dimmer than half of that."""
+    return np.rint(gray * (255 / gray.max() if gray.max() < 128 else 1)).astype(np.uint8)
 
 
 def _has_mnist_form(picture: NDArray[np.float32]) -> bool:

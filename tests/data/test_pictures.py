@@ -152,7 +152,7 @@ def test_a_rotated_photo_is_turned_upright(sample: Dataset, read: Callable[..., 
     assert torch.equal(read(photo, exif=exif), read(upright))
 
 
-@pytest.mark.parametrize("name", ["digit.png", "digit.webp", "digit.tiff", "digit.gif"])
+@pytest.mark.parametrize("name", ["digit.png", "digit.webp", "digit.tiff", "digit.gif", "digit.bmp"])
 def test_every_lossless_format_gives_the_same(name: str, sample: Dataset, read: Callable[..., torch.Tensor]) -> None:
     image = Image.fromarray(draw(sample.test.images[300, 0]))
     options = {"lossless": True} if name.endswith("webp") else {}

@@ -25,6 +25,7 @@ from tests.faults import pictures as faults
         (None, "does not exist"),
         (b"", "is not a picture"),
         (b"hello", "is not a picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is not .* give one of PNG, JPEG, GIF, WEBP, TIFF, BMP"),
         (b"P1 1 1 1", "is not a picture"),  # a PPM of comments takes minutes
         (b"\x89PNG\r\n\x1a\n", "is not a picture"),
     ],
@@ -115,6 +116,13 @@ def test_a_jpeg_of_too_many_scans_is_refused(tmp_path: Path) -> None:
         (tmp_path / "scans.jpg").write_bytes(faults.repeat_scan(jpeg.getvalue(), count))
         with pytest.raises(InputError, match=message):
             read_picture(tmp_path / "scans.jpg")
+
+
+def test_a_bmp_of_too_many_runs_is_refused(tmp_path: Path) -> None:
+    for width, message in ((1000, "not enough image data"), (1001, "it has 1,001,000 pixels in runs")):
+        (tmp_path / "runs.bmp").write_bytes(faults.run_length_bmp(width, 1000, b""))
+        with pytest.raises(InputError, match=message):
+            read_picture(tmp_path / "runs.bmp")
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.webp"])

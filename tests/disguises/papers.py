@@ -32,11 +32,16 @@ def lined_paper(digit: Digit, chance: Chance) -> Image.Image:
     return photo(written_over(paper, digit, chance, (0.1, 0.12, 0.3)))
 
 
-def squared_paper(digit: Digit, chance: Chance) -> Image.Image:
+def squared_paper(digit: Digit, chance: Chance, side: int = 30) -> Image.Image:
     paper = np.full((HEIGHT, WIDTH, 3), (0.97, 0.97, 0.96))
     for across in (False, True):
-        paper = _rule(paper, (0.72, 0.77, 0.85), int(chance.integers(30)), 30, across)
+        paper = _rule(paper, (0.72, 0.77, 0.85), int(chance.integers(side)), side, across)
     return photo(written_over(paper, digit, chance, (0.1, 0.12, 0.3)))
+
+
+def large_squares(digit: Digit, chance: Chance) -> Image.Image:
+    """The digit is larger than a square."""
+    return squared_paper(digit, chance, 100)
 
 
 def written_over(paper: Array, digit: Digit, chance: Chance, ink: tuple[float, float, float]) -> Array:
@@ -110,6 +115,7 @@ PAPERS = {
     "cream paper": cream_paper,
     "lined paper": lined_paper,
     "squared paper": squared_paper,
+    "large squares": large_squares,
     "noise": noisy,
     "JPEG artefacts": jpeg_artefacts,
     "rough paper": rough_paper,

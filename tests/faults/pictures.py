@@ -26,6 +26,7 @@ _SEEDS = {  # format: options of PIL's `save`
     "GIF": [{}],
     "WEBP": [{"lossless": True}, {"quality": 80}],
     "TIFF": [{"compression": kind} for kind in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")],
+    "BMP": [{}],
 }
 MANY_FRAMES = ("GIF", "TIFF", "WEBP", "PNG", "MPO")
 _YCBCR = {262: 6, 277: 3, 258: (8, 8, 8)}  # tags of a TIFF
@@ -65,6 +66,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "a TIFF in YCbCr, 7 x 3 pixels a colour", _striped_tiff(_zeros(1), {**_YCBCR, 530: (7, 3)})
     yield "a TIFF in YCbCr, cut", _striped_tiff(_zeros(1)[:20], {**_YCBCR, 530: (2, 2)})
     yield "a TIFF whose directory points to itself", _endless_tiff()
+    yield "a BMP of 4 million runs of one pixel", run_length_bmp(2000, 2000, b"\1\0" * 4_000_000)
     yield "a PPM of comments", b"P1 7000 7000\n" + b"#\n" * 400_000
     yield "an EPS program in an endless loop", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n{} loop\n"
 
@@ -110,6 +112,13 @@ def _tiff(data: bytes, tags: Mapping[int, Any]) -> bytes:
         directory[tag] = value
     directory.save(buffer)
     return buffer.getvalue().ljust(1024, b"\0") + data
+
+
+def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
+    """Return a BMP whose pixels are pairs of bytes: how many, and which of two colours."""
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 2, 2)
+    start = 14 + len(header) + 8
+    return struct.pack("<2sIII", b"BM", start + len(runs), 0, start) + header + b"\0\0\0\0\xff\xff\xff\0" + runs
 
 
 def _zeros(mebibytes: int) -> bytes:
