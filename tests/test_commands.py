@@ -31,6 +31,7 @@ def test_version(cli: Callable[..., Answer]) -> None:
     assert cli(commands.main, "--version").out == f"mnist_cnn {mnist_cnn.__version__}\n"
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # another test has imported it in this process
 def test_a_command_is_run_as_its_module_is(cli: Callable[..., Answer]) -> None:
     answer = cli(commands.main, "evaluate", "nowhere")
     assert answer.status == 2

@@ -1,6 +1,7 @@
 """A network as Python code that needs nothing but torch."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from mnist_cnn.errors import RunError
 
 
-def torch_code(net: nn.Module, model: Mapping[str, Any]) -> str:
+def torch_code(net: nn.Module, model: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return an expression that builds the network, with the same names of weights; `model` has its name and options.
 
     Only a network of one's own, `model` names its class then, needs that class.

@@ -90,7 +90,7 @@ class DigitClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         options = to_primitives(dict(model or {}))
-        if net is not None and not options:
+        if net is not None and model is None:
             options = {"name": f"{type(net).__module__}.{type(net).__qualname__}"}
         self.save_hyperparameters({"model": options, "label_smoothing": to_primitives(label_smoothing)})
         self.net: nn.Module = build_net(**options) if net is None else net
@@ -207,7 +207,7 @@ class DigitClassifier(pl.LightningModule):
         return _prediction(logits)
 
 
-def _prediction(logits: Sequence[Float[Tensor, "batch 10"]]) -> Prediction:
+def _prediction(logits: Sequence[Float[Tensor, "_ 10"]]) -> Prediction:
     probabilities = torch.cat([*logits]).softmax(dim=1)
     return Prediction(probabilities.argmax(dim=1), probabilities)
 

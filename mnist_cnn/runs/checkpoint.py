@@ -43,7 +43,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is a Keras file: convert it with python -m mnist_cnn.keras import {path} OUT.ckpt")
     checkpoint = archive.read(path)
     match checkpoint:
-        case {"state_dict": dict(), "hyper_parameters": {"model": dict()}}:
+        case {"state_dict": dict(), "hyper_parameters": {"model": dict(), **others}} if not any(
+            str(key).startswith("_")
+            for key in others  # Lightning imports the _instantiator that a file names
+        ):
             return dict(checkpoint)
         case dict() if checkpoint and all(isinstance(each, torch.Tensor) for each in checkpoint.values()):
             found = "holds weights alone, and does not say of which network: give them to load_state_dict"

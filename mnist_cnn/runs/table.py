@@ -46,7 +46,8 @@ class _Entry:
 
     def cells(self, keys: Sequence[str], hidden: Sequence[str] = ()) -> dict[str, str]:
         """Return the values of overrides, and of settings."""
-        given = {key: self.overrides.get(key, str(self.settings.get(key, ""))) for key in keys}
+        settings = {key: str(value) for key, value in self.settings.items() if value is not None}
+        given = {key: self.overrides.get(key, settings.get(key, "")) for key in keys}
         return given | {key: str(self.settings.get(key, neutral(key))) if self.settings else "" for key in hidden}
 
 

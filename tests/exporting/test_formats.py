@@ -28,7 +28,7 @@ def source(options: dict[str, object], dtype: torch.dtype = torch.float32) -> So
     for name, weights in net.named_parameters():
         if name.endswith("bias"):  # at zero, a lost bias would not show
             torch.nn.init.normal_(weights, std=0.1)
-    return Source(net, options, dtype)
+    return Source(net, dtype)
 
 
 def check(run: Callable[[torch.Tensor], torch.Tensor], made_of: Source, images: torch.Tensor) -> None:

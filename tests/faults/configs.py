@@ -37,7 +37,7 @@ WRONG = {  # overrides: what the answer must contain
     "~model.name": "model.name is missing",
     "+epochs=3": "there is no key epochs: the configuration has seed, ",
     "+data.batchsize=1": "(did you mean batch_size?)",
-    "+model.hidden=3": "there is no key model.hidden: model=conv has padding, pooling, channels",
+    "+model.units=3": "there is no key model.units: model=conv has padding, pooling, channels",
     "model=dense +model.padding=valid": "there is no key model.padding: model=dense has hidden",
     "+checkpoint.foo=1": "there is no key checkpoint.foo: checkpoint has every_steps",
     "+trainer.foo=1": "there is no key trainer.foo",

@@ -77,8 +77,6 @@ def hostile(good: bytes, proof: Path) -> Iterator[tuple[str, bytes]]:
     yield "a network named os.system", as_the_network(name="os.system")
     yield "a network named by a list within itself", as_the_network(name=itself)
     yield "_target_ in the hyper-parameters", as_the_network(name="conv", _target_="os.system")
-    more = {**checkpoint["hyper_parameters"], "optimizer": {"_target_": "os.system"}}
-    yield "a hyper-parameter more", torch_file(checkpoint | {"hyper_parameters": more})
     called = {**checkpoint["hyper_parameters"], "_instantiator": "os.system"}  # CVE-2026-58659
     yield "an instantiator in the hyper-parameters", torch_file(checkpoint | {"hyper_parameters": called})
     yield "a weight of 10^12 numbers in 4 bytes", among_the_weights(torch.ones(1).expand(10**6, 10**6))

@@ -112,7 +112,7 @@ def test_hostile_files_run_nothing_and_load_nothing(
             refused += 1
         assert not proof.exists(), kind
     assert loaded == ["a second pickle in capitals"]  # a record that nobody reads
-    assert refused >= 41
+    assert refused >= 40
 
 
 def test_the_proof_would_show(checkpoint: dict[str, Any], tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def weight(value: Any, name: str = "net.conv1.weight") -> Callable[[dict[str, An
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another program's": (lambda good: {"model": {"weight": torch.ones(2)}}, "no checkpoint of a DigitClassifier"),
-    "a bare state dict": (lambda good: good["state_dict"], "no checkpoint of a DigitClassifier"),
+    "a bare state dict": (lambda good: good["state_dict"], "holds weights alone"),
     "a list": (lambda good: [1, 2], "no checkpoint of a DigitClassifier"),
     "weights in a list": (lambda good: good | {"state_dict": [1]}, "no checkpoint of a DigitClassifier"),
     "no network": (lambda good: good | {"hyper_parameters": {}}, "no checkpoint of a DigitClassifier"),
     "a network in a list": (lambda good: good | {"hyper_parameters": {"model": [1]}}, "no checkpoint of a DigitClas"),
-    "a hyper-parameter more": (
-        lambda good: good | {"hyper_parameters": {"model": MODEL, "optimizer": {}}},
+    "an instantiator": (
+        lambda good: good | {"hyper_parameters": {"model": MODEL, "_instantiator": "os.system"}},
         "no checkpoint of a DigitClassifier",
     ),
     "a number for a name": (lambda good: good | {"state_dict": {3: 4}}, "Missing key.*conv1.weight"),

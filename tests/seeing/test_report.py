@@ -130,7 +130,8 @@ def test_a_strangers_run_writes_only_into_the_folder(sweep: Path, tmp_path: Path
         run.finish({**run.result(), "overrides": [f"{key}={number}"]})
         run.metrics.write_text("epoch,train/loss\n1\n")
     assert cli(report.main, folder, "--png", tmp_path / "a" / "png").status == 0
-    assert {file.name for file in tmp_path.rglob("*.png")} == {"by-.._.._evil___frac.png", "robustness.png"}
+    pictures = {"by-.._.._evil___frac.png", "by-model.hidden.png", "robustness.png"}
+    assert {file.name for file in tmp_path.rglob("*.png")} == pictures
     assert {file.parent for file in tmp_path.rglob("*.png")} == {tmp_path / "a" / "png"}
 
 

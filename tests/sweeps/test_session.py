@@ -107,7 +107,7 @@ def test_a_change_in_conf_that_changes_no_setting_trains_nothing(
     cli: Callable[..., Answer], started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(cli, "seed=0,1")
-    monkeypatch.setattr("mnist_cnn.sweeps.plan.conf_digest", lambda: "another")
+    monkeypatch.setattr("mnist_cnn.sweeps.plan.conf_digest", lambda *_: "another")
     assert sweep(cli, "seed=0,1").status == 0
     assert started == ["seed=0", "seed=1"]
 

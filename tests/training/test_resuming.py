@@ -68,7 +68,11 @@ def test_the_steps_between_saves_are_counted_from_the_last_save(resumes_bit_iden
     resumes_bit_identically(80, 55, *VALIDATED, "checkpoint.every_steps=40")  # 48, 55 (the epoch's end), 103
 
 
-MILESTONES = ("+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR", "+scheduler.milestones=[20,50]")
+MILESTONES = (
+    "+scheduler._target_=torch.optim.lr_scheduler.MultiStepLR",
+    "+scheduler.milestones=[20,50]",
+    "+scheduler.interval=step",
+)
 
 
 @pytest.mark.parametrize(
