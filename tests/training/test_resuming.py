@@ -73,6 +73,12 @@ MILESTONES = (
     "+scheduler.milestones=[20,50]",
     "+scheduler.interval=step",
 )
+PLATEAU = (
+    "+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau",
+    "+scheduler.patience=0",
+    "+scheduler.threshold=10",  # nothing is better by that much: it halves the rate at every epoch but the first
+    "+scheduler.interval=epoch",
+)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,7 @@ MILESTONES = (
         ("optimizer=rmsprop", "optimizer.momentum=0.5", "optimizer.centered=true"),
         ("optimizer=nadam", "scheduler=cosine"),
         ("optimizer=adamw", *MILESTONES),
+        ("optimizer=adamw", *PLATEAU),
         ("optimizer=sgd", "+trainer.gradient_clip_val=0.1"),
         ("+trainer.precision=bf16-mixed",),
         ("augment=elastic", "ema_decay=0.99"),
