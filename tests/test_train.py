@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_cnn import evaluate, export, page
 from mnist_cnn.data import datasets
@@ -170,6 +171,12 @@ def test_without_a_logger_there_is_no_metrics_csv(tmp_path: Path) -> None:
 def test_tensorboard_writes_into_the_run_directory(tmp_path: Path) -> None:
     train(compose(*TINY, "logger=tensorboard"), Run(tmp_path))
     assert list(tmp_path.glob("tensorboard/events*"))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (logged,) = events.Scalars("train/loss")
+    assert str(logged.step) == Run(tmp_path).rows()[0]["step"]  # the optimizer's, not Lightning's batches
+    settings = (tmp_path / "tensorboard" / "hparams.yaml").read_text()
+    assert all(f"{key}:" in settings for key in compose(*TINY).decisive())
 
 
 def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answer]) -> None:

@@ -147,6 +147,10 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     outdated = cfg.resume == "outdated" and standing_of(run, cfg).status == "outdated"
     resume_from = run.checkpoint_to_resume("never" if outdated else cfg.resume)
 
+    def describe(trainer: pl.Trainer, _: pl.LightningModule, stage: str) -> None:
+        for logger in trainer.loggers if stage == "fit" and trainer.is_global_zero else ():
+            logger.log_hyperparams({"run": run.path.name, **decisive})  # before Lightning logs model.* alone
+
     def start(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         if cfg.threads:  # Lightning has chosen for the processes of DDP
             torch.set_num_threads(cfg.threads)
@@ -154,9 +158,6 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
             config, given = OmegaConf.create(cfg.to_dict()), OmegaConf.create(list(options.overrides))
             run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(given), resume_from)
             options.on_start()
-            shown = {key: value for key, value in decisive.items() if not key.startswith("model.")}
-            for logger in trainer.loggers:  # Lightning itself has logged model.*
-                logger.log_hyperparams({"run": run.path.name, **shown})
 
     def pause(trainer: pl.Trainer, _: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 == options.pause_after
@@ -166,7 +167,7 @@ def assemble(cfg: Settings, run: Run, options: Options = Options()) -> Job:  # n
     decisive = cfg.decisive() | ({"teacher.weights": teacher.digest()} if teacher else {})
     saver = SaveLast(run.last, cfg.checkpoint.every_steps, decisive)
     best = [SaveBest(run.best)] if cfg.data.val_size else []
-    ours = LambdaCallback(on_train_start=start, on_train_epoch_end=pause)
+    ours = LambdaCallback(setup=describe, on_train_start=start, on_train_epoch_end=pause)
     steps_per_batch = _steps_per_batch(cfg)
     average = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=cfg.ema_decay**steps_per_batch)]
     # the saver last: it saves what the others count
