@@ -26,9 +26,9 @@ def main() -> None:
     import torch
 
     from mnist_cnn.data import datasets
+    from mnist_cnn.reports.plots.network import plot_digits
     from mnist_cnn.runs.checkpoint import load_classifier
     from mnist_cnn.runs.table import find_runs
-    from mnist_cnn.seeing.plots.network import plot_digits
 
     test = datasets.read("mnist", options.data_dir).test
     runs = [run for run in find_runs(options.sweep) if run.status() == "complete"]

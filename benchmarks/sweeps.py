@@ -49,7 +49,7 @@ def again(work: Path, jobs: int = 100) -> str:
 def overhead(work: Path, jobs: int = 40) -> str:
     """Time what a sweep does around its jobs' trainings, in one process."""
     code = (
-        "import sys, time; from mnist_cnn.sweeps import job; from mnist_cnn.sweeps.session import sweep\n"
+        "import sys, time; from mnist_cnn.sweeps import job; from mnist_cnn.sweeps.sweep import sweep\n"
         "train, inside = job.train, []\n"
         "def timed(*arguments, **options):\n"
         "    begin = time.perf_counter(); train(*arguments, **options); inside.append(time.perf_counter() - begin)\n"

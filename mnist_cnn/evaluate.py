@@ -57,8 +57,8 @@ def evaluate(
 
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.model.classifier import to_floats
+    from mnist_cnn.reports.answers import robustness
     from mnist_cnn.runs.trained import load_trained
-    from mnist_cnn.seeing.answers import robustness
     from mnist_cnn.training.progress import quiet_lightning
 
     quiet_lightning()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.files import relative
+from mnist_cnn.reports.report import check_packages
 from mnist_cnn.runs.directory import checkpoint_file, follow
-from mnist_cnn.seeing.report import check_packages
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,8 +32,8 @@ def write_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
     check_packages("the page")
     checkpoint = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
 
+    from mnist_cnn.live.page import live_page
     from mnist_cnn.model.backend import use_exact_kernels
-    from mnist_cnn.seeing.live_page import live_page
 
     use_exact_kernels()
     path = follow(Path(run_or_file))

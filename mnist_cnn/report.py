@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_cnn.cli import Parser, run_command
-from mnist_cnn.seeing.report import write_report
+from mnist_cnn.reports.report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,8 +22,8 @@ from mnist_cnn.sweeps.plan import folder_name
 from mnist_cnn.training.start import summarise
 
 if TYPE_CHECKING:
-    from mnist_cnn.sweeps.search import Session
-    from mnist_cnn.sweeps.trials import Trial
+    from mnist_cnn.searches.session import Session
+    from mnist_cnn.searches.trials import Trial
 
 
 _OWN = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", "reduction")
@@ -76,7 +76,7 @@ def _open(given: Sequence[str]) -> "Session":
     for key in [each.partition("=")[0] for each in others]:
         if key in search.space:
             raise InputError(f"{key} is in the search space of search={name} and cannot be fixed: give another search")
-    from mnist_cnn.sweeps.search import Session  # imports Optuna
+    from mnist_cnn.searches.session import Session  # imports Optuna
 
     own.pop("n_trials", None)
     decisive = [each for each in others if is_decisive(each.partition("=")[0])]

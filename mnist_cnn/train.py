@@ -18,12 +18,12 @@ from mnist_cnn.cli import check_options, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import relative
 from mnist_cnn.hydra_app import reported, run_hydra
+from mnist_cnn.reports.report import check_packages, report_or_hint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.searchpath import job_overrides, with_searchpath
-from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.settings import CONF, load, quote_paths
 from mnist_cnn.sweeps.plan import is_sweep
-from mnist_cnn.sweeps.session import sweep
+from mnist_cnn.sweeps.sweep import sweep
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import is_first_process, summarise, train
 

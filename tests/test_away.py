@@ -21,9 +21,9 @@ from mnist_cnn.data.images import scale
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.nets import ConvNet
 from mnist_cnn.model.teacher import Teacher
+from mnist_cnn.reports.answers import answer, robustness
+from mnist_cnn.reports.network import evidence, response_maps
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.seeing.answers import answer, robustness
-from mnist_cnn.seeing.network import evidence, response_maps
 from mnist_cnn.settings import compose
 from mnist_cnn.training.job import Job, assemble
 from mnist_cnn.training.start import train

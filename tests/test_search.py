@@ -12,8 +12,8 @@ from mnist_cnn import search, signals
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.searches import session as module
 from mnist_cnn.settings import CONF, compose, load_search
-from mnist_cnn.sweeps import search as module
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
 from tests.commands import Command

@@ -78,7 +78,7 @@ def test_a_training_ends_with_its_report_or_with_how_to_make_it(here: Path, cli:
 def test_a_report_that_cannot_be_made_is_refused_before_training(
     here: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_cnn.seeing.report.find_spec", lambda _: None)
+    monkeypatch.setattr("mnist_cnn.reports.report.find_spec", lambda _: None)
     for more in ([], ["-m", "seed=0,1"]):
         answer = cli(command, *TINY, "report=true", *more)
         assert answer.status == 2

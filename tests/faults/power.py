@@ -17,11 +17,11 @@ from typing import NamedTuple
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.table import compare, find_runs
+from mnist_cnn.searches.session import Session
+from mnist_cnn.searches.trials import Trial
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.sweeps.plan import plan
-from mnist_cnn.sweeps.search import Session
-from mnist_cnn.sweeps.session import _print_table
-from mnist_cnn.sweeps.trials import Trial
+from mnist_cnn.sweeps.sweep import _print_table
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.saving import AtomicCheckpointIO
 from mnist_cnn.training.start import train

@@ -135,7 +135,7 @@ def test_a_complete_sweep_on_a_disk_that_can_only_be_read_prints_its_table(
         raise OSError(30, "Read-only file system")
 
     expected = sweep(cli, "seed=0,1").out
-    for function in ("mnist_cnn.sweeps.session.write_atomically", "mnist_cnn.runs.directory.FileLock.acquire"):
+    for function in ("mnist_cnn.sweeps.sweep.write_atomically", "mnist_cnn.runs.directory.FileLock.acquire"):
         monkeypatch.setattr(function, read_only)
     monkeypatch.setattr(Path, "unlink", read_only)
     answer = sweep(cli, "seed=0,1")

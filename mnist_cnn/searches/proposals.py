@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from mnist_cnn.schema import Range, Search
-from mnist_cnn.sweeps.trials import Trial
+from mnist_cnn.searches.trials import Trial
 
 _SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 

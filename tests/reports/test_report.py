@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from mnist_cnn import report
+from mnist_cnn.reports import run_report, sweep_report
+from mnist_cnn.reports.report import write_report
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.seeing import run_report, sweep_report
-from mnist_cnn.seeing.report import write_report
 from mnist_cnn.settings import compose
 from mnist_cnn.training.options import Options
 from mnist_cnn.training.start import train
@@ -207,7 +207,7 @@ def test_a_missing_package_is_named_with_its_command(
     package: str, run: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr("mnist_cnn.seeing.report.find_spec", lambda name: None if name == package else found(name))
+    monkeypatch.setattr("mnist_cnn.reports.report.find_spec", lambda name: None if name == package else found(name))
     answer = cli(report.main, run)
     line = f'error: a report needs {package}: pip install "mnist_cnn[report]"\n'
     assert (answer.status, answer.out, answer.err) == (2, "", line)

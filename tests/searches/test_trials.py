@@ -6,7 +6,7 @@ import pytest
 
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.sweeps.trials import WAIT, Step, Trial, add_trial, next_step, read_trials, rungs, survivors, winner
+from mnist_cnn.searches.trials import WAIT, Step, Trial, add_trial, next_step, read_trials, rungs, survivors, winner
 
 LEVELS, REDUCTION = [1, 3, 5], 2
 

@@ -25,8 +25,8 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
     if not is_sweep:
         checkpoint_file(path)
     from mnist_cnn.model.backend import use_exact_kernels
-    from mnist_cnn.seeing.run_report import report_run
-    from mnist_cnn.seeing.sweep_report import report_sweep
+    from mnist_cnn.reports.run_report import report_run
+    from mnist_cnn.reports.sweep_report import report_sweep
 
     use_exact_kernels()
     page = report_sweep(path, data_dir) if is_sweep else report_run(path, data_dir)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import locked, make_folder, write_atomically
+from mnist_cnn.reports.report import check_packages, report_or_hint
 from mnist_cnn.runs.standing import compose_once, explain_differences
 from mnist_cnn.runs.table import Table, align, compare, runs_below
 from mnist_cnn.schema import Settings
-from mnist_cnn.seeing.report import check_packages, report_or_hint
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process

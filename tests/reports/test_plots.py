@@ -9,9 +9,9 @@ from PIL import Image
 
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.model.nets import ConvNet
-from mnist_cnn.seeing import plots
-from mnist_cnn.seeing.answers import Answers, Robustness
-from mnist_cnn.seeing.network import evidence, response_maps
+from mnist_cnn.reports import plots
+from mnist_cnn.reports.answers import Answers, Robustness
+from mnist_cnn.reports.network import evidence, response_maps
 
 EPOCHS = {"train/loss": [0.5, 0.1], "train/acc": [0.8, 0.97], "val/loss": [0.3, 0.2], "val/acc": [0.9, 0.95]}
 

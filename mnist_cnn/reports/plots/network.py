@@ -7,8 +7,8 @@ from jaxtyping import Float, Shaped
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mnist_cnn.seeing.network import ResponseMaps
-from mnist_cnn.seeing.plots.style import INK, SIGNED, TILES, hide_ticks, new_figure, with_style
+from mnist_cnn.reports.network import ResponseMaps
+from mnist_cnn.reports.plots.style import INK, SIGNED, TILES, hide_ticks, new_figure, with_style
 
 _GAP = 1  # pixels between tiles
 _ROWS = 8  # of response maps

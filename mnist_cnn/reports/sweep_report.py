@@ -10,12 +10,12 @@ from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.summary import LayerRow, layer_rows
+from mnist_cnn.reports import plots
+from mnist_cnn.reports.answers import Robustness, robustness, spread_subset
+from mnist_cnn.reports.page import TEMPLATES, Page, Picture
 from mnist_cnn.runs.checkpoint import load_classifier
 from mnist_cnn.runs.table import RANKED_BY, Row, Table, compare, find_runs, number_or_text
 from mnist_cnn.runs.trained import load_trained
-from mnist_cnn.seeing import plots
-from mnist_cnn.seeing.answers import Robustness, robustness, spread_subset
-from mnist_cnn.seeing.page import Page, Picture
 
 _MOST_LINES = 8  # in one plot: as many as there are colours
 _DISTORTED = 2_000  # test images, for each run: 4 s
@@ -41,7 +41,7 @@ def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
         "note": table.note,
         "networks": _distinct({label: layer_rows(each.net) for label, each in networks.items()}),
     }
-    return Page("sweep.html", values, list(_pictures(table, rows, data_dir)))
+    return Page(TEMPLATES / "sweep.html", values, list(_pictures(table, rows, data_dir)))
 
 
 def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> Iterator[Picture]:

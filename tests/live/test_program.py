@@ -17,10 +17,11 @@ from torch import nn
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
 from mnist_cnn.errors import InputError
+from mnist_cnn.live.page import TEMPLATE
+from mnist_cnn.live.weights import pack_net, round_to_float16
 from mnist_cnn.model.nets import build_net, fold
-from mnist_cnn.seeing.page import Page
-from mnist_cnn.seeing.weights import pack_net, round_to_float16
-from tests.seeing.live.drawings import as_picture, drawings
+from mnist_cnn.reports.page import Page
+from tests.live.drawings import as_picture, drawings
 
 NETS = [
     *({"padding": padding, "pooling": pooling} for padding in ("valid", "same") for pooling in ("max", "average")),
@@ -42,7 +43,7 @@ def run_page(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(net: torch.nn.Sequential, dtype: str = "float32", **request: Any) -> dict[str, Any]:
         data = {**pack_net(net, dtype)._asdict(), "digits": [], "images": ""}
         about = {"name": "a", "dataset": "b", "parameters": 1, "dtype": dtype, "changed": 0, "images": 1}
-        page = Page("live.html", {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
+        page = Page(TEMPLATE, {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
         (tmp_path / "page.html").write_text(page.html())
         (tmp_path / "request.json").write_text(json.dumps(request))
         program = Path(__file__).with_name("run_page.mjs")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mnist_cnn.errors import RunError
 from mnist_cnn.files import locked, write_atomically
 
+TEMPLATES = Path(__file__).with_name("templates")
 _DPI = 130
 
 
@@ -35,17 +36,17 @@ class Picture(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a template in templates/ is filled with."""
+    """A Jinja template, and what it is filled with."""
 
-    template: str
+    template: Path
     values: dict[str, Any]
     pictures: list[Picture]
 
     def html(self) -> str:
         """Fill the template. Text from a run is escaped."""
-        folder = FileSystemLoader(Path(__file__).with_name("templates"))
-        environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        return environment.get_template(self.template).render(self.values, pictures=self.pictures)
+        loader = FileSystemLoader(self.template.parent)
+        environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        return environment.get_template(self.template.name).render(self.values, pictures=self.pictures)
 
     def write(self, file: Path) -> None:
         """Write the page. Raises RunError if it cannot be written."""

@@ -8,12 +8,12 @@ from mnist_cnn.cli import command_line
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.nets import CLASSES
 from mnist_cnn.model.summary import count_parameters, layer_rows
+from mnist_cnn.reports import plots
+from mnist_cnn.reports.answers import Answers, answer, robustness, spread_subset
+from mnist_cnn.reports.network import evidence, first_kernels, response_maps
+from mnist_cnn.reports.page import TEMPLATES, Page, Picture
 from mnist_cnn.runs.directory import Run, checkpoint_file, run_of
 from mnist_cnn.runs.trained import Trained, load_trained
-from mnist_cnn.seeing import plots
-from mnist_cnn.seeing.answers import Answers, answer, robustness, spread_subset
-from mnist_cnn.seeing.network import evidence, first_kernels, response_maps
-from mnist_cnn.seeing.page import Page, Picture
 
 _DISTORTED = 1_000  # test images: enough for a picture, and quick
 
@@ -39,7 +39,7 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
         "config": _config(run) if run else "",
         "has_maps": bool(response_maps(net, answers.images[0])),
     }
-    return Page("run.html", values, list(_pictures(trained, run, answers)))
+    return Page(TEMPLATES / "run.html", values, list(_pictures(trained, run, answers)))
 
 
 def _config(run: Run) -> str:

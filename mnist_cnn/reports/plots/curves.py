@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from mnist_cnn.data.strengths import STRENGTHS
+from mnist_cnn.reports.answers import Robustness
+from mnist_cnn.reports.plots.style import COLOURS, GREY, new_figure, with_style
 from mnist_cnn.runs.table import number_or_text
-from mnist_cnn.seeing.answers import Robustness
-from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, with_style
 
 Groups = Mapping[str, Mapping[str, Sequence[float]]]  # runs' figures by the other keys and this one's value
 Epochs = Mapping[str, Sequence[float]]  # of one run: {"train/loss": [...], "train/acc": [...], "val/loss": ...}

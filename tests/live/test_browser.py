@@ -12,7 +12,7 @@ from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.page import write_page
 from mnist_cnn.runs.checkpoint import load_classifier
 from tests.conftest import Trained
-from tests.seeing.live.drawings import as_picture, as_points, drawings
+from tests.live.drawings import as_picture, as_points, drawings
 
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.model.nets import ConvNet, DenseNet
-from mnist_cnn.seeing.network import evidence, first_kernels, response_maps
+from mnist_cnn.reports.network import evidence, first_kernels, response_maps
 
 
 def test_the_notebooks_network_has_224_response_maps(sample: Dataset) -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_cnn.seeing.answers import Answers
-from mnist_cnn.seeing.plots.network import plot_digits
-from mnist_cnn.seeing.plots.style import COLOURS, GREY, new_figure, with_style
+from mnist_cnn.reports.answers import Answers
+from mnist_cnn.reports.plots.network import plot_digits
+from mnist_cnn.reports.plots.style import COLOURS, GREY, new_figure, with_style
 
 _SHOWN = 24  # mistakes
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence: most answers are near 1

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
+from mnist_cnn.live.weights import pack_net, round_to_float16
 from mnist_cnn.model.nets import CLASSES, fold, layers_of
 from mnist_cnn.model.summary import count_parameters
+from mnist_cnn.reports.answers import Answers, answer
+from mnist_cnn.reports.page import Page
 from mnist_cnn.runs.directory import checkpoint_file, run_of
 from mnist_cnn.runs.trained import load_trained
-from mnist_cnn.seeing.answers import Answers, answer
-from mnist_cnn.seeing.page import Page
-from mnist_cnn.seeing.weights import pack_net, round_to_float16
+
+TEMPLATE = Path(__file__).parent / "templates" / "live.html"
 
 
 def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Page:
@@ -43,7 +45,7 @@ def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None)
             "images": base64.b64encode(answers.images[chosen].numpy().tobytes()).decode(),
         },
     }
-    return Page("live.html", values, [])
+    return Page(TEMPLATE, values, [])
 
 
 def _choose(answers: Answers) -> list[int]:

@@ -2,8 +2,8 @@ import torch
 
 from mnist_cnn.data.datasets import Dataset, Images
 from mnist_cnn.data.strengths import STRENGTHS
+from mnist_cnn.reports.answers import Answers, answer, robustness
 from mnist_cnn.runs.checkpoint import load_classifier
-from mnist_cnn.seeing.answers import Answers, answer, robustness
 from tests.conftest import Trained
 
 

@@ -1,0 +1,1 @@
+"""Pictures of runs and networks, and the reports made of them."""

@@ -1,0 +1,1 @@
+"""Searches over hyperparameters: what is tried next, and the loop that trains it."""

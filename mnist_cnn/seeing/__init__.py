@@ -1,1 +1,0 @@
-"""What a person looks at: pictures of runs and networks, and the pages made of them."""
