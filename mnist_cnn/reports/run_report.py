@@ -53,30 +53,28 @@ def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[P
     if run and {"train/loss", "train/acc"} <= epochs.keys():
         tested = {name: value for name, value in run.result().items() if name.startswith("test/")}
         figure = plots.plot_learning(epochs, tested)
-        caption = "In training, the mean over the epoch, while the weights change (with label smoothing, of that loss)."
+        caption = "Training: the mean over the epoch, while the weights change (label smoothing included)."
         yield Picture("learning", "Learning curves", caption, figure)
-    caption = "Rows: what the image shows. Columns: the answer. Shaded: mistakes."
+    caption = "Rows: the label. Columns: the answer. Shaded: mistakes."
     yield Picture("confusion", "Confusion matrix", caption, plots.plot_confusion(answers))
     if len(answers.wrong):
-        caption = "What each shows, what it was read as, and the probability of that answer; the most confident first."
+        caption = "The label, the answer, and its probability; the most confident first."
         yield Picture("mistakes", "Misclassified images", caption, plots.plot_misclassified(answers))
-    caption = "Of a calibrated network the dots lie on the dashes. Below: how many images."
+    caption = "If the network is calibrated, the dots lie on the dashes. Below each: the number of images."
     yield Picture("calibration", "Calibration", caption, plots.plot_calibration(answers))
     if (kernels := first_kernels(net)) is not None:
-        caption = "Each is moved over the image. Red: ink there raises its response; blue: it lowers it."
+        caption = "Each is moved over the image. Red: ink there raises the response. Blue: ink there lowers it."
         yield Picture("kernels", "First-layer kernels", caption, plots.plot_kernels(kernels))
         image = answers.images[examples[4]]
         caption = "After each convolution and its ReLU. Dark: a strong response, compared within its layer."
         yield Picture("maps", "Response maps", caption, plots.plot_response_maps(image, response_maps(net, image)))
     shown = [evidence(net, answers.images[i], int(answers.digits[i])) for i in examples]
-    caption = (
-        "How much the answer's logit falls when 5×5 pixels around a point are erased. Red: evidence for the answer."
-    )
+    caption = "Red marks the evidence: erasing 5×5 pixels there lowers the answer's logit. Blue: erasing raises it."
     titles = [f"answer {answers.digits[i]}" for i in examples]
     yield Picture("evidence", "Evidence", caption, plots.plot_evidence(answers.images[examples], shown, titles))
     test = spread_subset(trained.test, _DISTORTED)
     found = [robustness([trained.classifier], test, kind)[0] for kind in STRENGTHS]
-    caption = "Test images shifted, turned, and elastically distorted. Dotted: guessing."
+    caption = "Test images shifted, turned, and elastically distorted. Dotted line: random guessing (10 %)."
     figure = plots.plot_robustness({"run": [found]}, len(test.labels))
     yield Picture("robustness", "Robustness", caption, figure)
 
