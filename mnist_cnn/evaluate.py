@@ -56,7 +56,7 @@ def evaluate(
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
-    from mnist_cnn.model.classifier import to_floats
+    from mnist_cnn.model.primitives import to_floats
     from mnist_cnn.reports.answers import robustness
     from mnist_cnn.runs.trained import load_trained
     from mnist_cnn.training.progress import quiet_lightning

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cnn.model.nets import ConvNet, DenseNet, build_net
+from mnist_cnn.model.nets import ConvNet, DenseNet
 from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
+from mnist_cnn.model.registry import build_net
+from mnist_cnn.schema import Trainer
 from mnist_cnn.settings import CONF, compose
 
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -97,6 +99,12 @@ def test_the_defaults_of_a_constructor_are_those_of_conf(
 ) -> None:
     options = compose(choice).to_dict()[group]
     assert defaults_of(constructor) == {key: options[key] for key in options.keys() - not_options}
+
+
+def test_runs_begun_before_a_trainer_option_was_in_conf_count_as_equal() -> None:
+    defaults = {name: field.default for name, field in Trainer.model_fields.items() if not field.is_required()}
+    assert defaults.items() <= compose().to_dict()["trainer"].items()
+    assert len(defaults) == 9
 
 
 def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mnist_cnn import schema
 from mnist_cnn.data import datasets
 from mnist_cnn.errors import InputError
-from mnist_cnn.model import nets
+from mnist_cnn.model import registry
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import CONF, compose, load
 
@@ -147,7 +147,7 @@ def test_the_choices_are_those_of_the_code() -> None:
     assert set(CHOICES["data.name"]) == set(datasets.NAMES)
     assert CHOICES["model.padding"] == list(schema.PADDINGS)
     assert CHOICES["model.pooling"] == list(schema.POOLINGS)
-    assert {"conv", "dense"} == set(nets.NETS)
+    assert {"conv", "dense"} == set(registry.NETS)
 
 
 @pytest.mark.parametrize("value", [True, False, "warn", None])

@@ -19,9 +19,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from scipy import ndimage
 from torch import Tensor
 
+from mnist_cnn.data.box import BOX, CENTRE, crop_to_strokes, fill_outline, fit_into_box, limit_width
 from mnist_cnn.data.images import SIDE
 from mnist_cnn.data.ink import bounding_box, find_ink
-from mnist_cnn.data.strokes import BOX, CENTRE, crop_to_strokes, fill_outline, fit_into_box, limit_width
 from mnist_cnn.errors import InputError
 
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first

@@ -1,1 +1,1 @@
-"""One training job: assembled, fitted, saved, shown while it runs."""
+"""One training: assembled from the settings, fitted, saved, shown while it runs, and tested."""

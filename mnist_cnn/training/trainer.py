@@ -16,9 +16,9 @@ from mnist_cnn.training.saving import AtomicCheckpointIO
 
 
 def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer, with the logger that the settings name.
+    """Build the Trainer and its logger.
 
-    Raises InputError for what cannot be used on this machine.
+    Raises InputError for devices, options and loggers that this machine does not have.
     """
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
     logger = _logger(cfg.logger.also, run)
@@ -31,12 +31,12 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
             default_root_dir=run.path,
             limit_val_batches=None if cfg.data.val_size else 0,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # EpochOrder gives each process its share
+            use_distributed_sampler=False,  # EpochOrder shards the images itself
             enable_progress_bar=False,
             enable_model_summary=False,
         )
     except Exception as error:
-        reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a list of all GPUs that were asked for
+        reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a long list of GPUs
         raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {reason}") from error
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
@@ -45,7 +45,7 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
 
 
 def close_loggers() -> None:
-    """End the run that W&B keeps open for the process: it would add the next job of a sweep to this one's."""
+    """Finish the W&B run: otherwise W&B would log the next job of a sweep into it."""
     if wandb := sys.modules.get("wandb"):
         wandb.finish()
 

@@ -8,8 +8,9 @@ import torch
 import torchvision
 
 from mnist_cnn.data import datasets, download
-from mnist_cnn.data.datasets import fetch, hold_out, is_complete, read
+from mnist_cnn.data.datasets import fetch, is_complete, read
 from mnist_cnn.data.download import Unreachable, md5
+from mnist_cnn.data.split import hold_out
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import compose
 from tests.faults import site

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from mnist_cnn.data.augment import Augmentation, Augmenter
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
+from mnist_cnn.schema import Augmentation
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.model.classifier import StageMetrics, to_floats
+from mnist_cnn.model.metrics import StageMetrics
+from mnist_cnn.model.primitives import to_floats
 
 
 def test_a_batch_of_bytes_or_of_fractions_gives_the_same_logits(sample: Dataset) -> None:
@@ -46,9 +47,9 @@ def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) 
     probabilities = classifier.predict(batch[0]).probabilities
     expected = -probabilities[torch.arange(50), batch[1]].log().mean()
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(classifier.values("test")["test/loss"], expected)
+    torch.testing.assert_close(classifier.compute_metrics("test")["test/loss"], expected)
     torch.testing.assert_close(
-        classifier.values("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
+        classifier.compute_metrics("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
     )
 
 
@@ -132,9 +133,9 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
         optimizer.zero_grad()
         classifier.training_step((batch[0], batch[1]), number).backward()
         optimizer.step()
-    assert all(value.device.type == "meta" for value in classifier.values("train").values())
+    assert all(value.device.type == "meta" for value in classifier.compute_metrics("train").values())
     with pytest.raises((RuntimeError, NotImplementedError)):
-        classifier.values("train")["train/acc"].item()
+        classifier.compute_metrics("train")["train/acc"].item()
 
 
 def test_labels_are_smoothed_in_training_only(sample: Dataset) -> None:
@@ -144,7 +145,7 @@ def test_labels_are_smoothed_in_training_only(sample: Dataset) -> None:
     classifier.test_step(batch, 0)
     logs = classifier.predict(batch[0]).probabilities.log()
     plain = -logs[torch.arange(50), batch[1]].mean()
-    torch.testing.assert_close(classifier.values("test")["test/loss"], plain)
+    torch.testing.assert_close(classifier.compute_metrics("test")["test/loss"], plain)
     torch.testing.assert_close(smoothed, 0.8 * plain - 0.2 * logs.mean())
 
 

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import mnist_cnn
 from mnist_cnn import ConvNet, DenseNet, DigitClassifier, MNISTDataModule, load_classifier, register_net
-from mnist_cnn.data.augment import Augmentation
 from mnist_cnn.errors import InputError
-from mnist_cnn.model import nets
-from tests.model.test_in_any_trainer import SMALL, fit, pytestmark  # noqa: F401 - the same warnings are expected
+from mnist_cnn.model import nets, registry
+from mnist_cnn.schema import Augmentation
+from tests.model.test_in_any_trainer import fit, pytestmark  # noqa: F401 - the same warnings are expected
+from tests.recipes import NET
 
 IMAGES = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 BATCH = IMAGES, torch.arange(8)
@@ -45,8 +46,8 @@ def step(classifier: DigitClassifier) -> None:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nets, "NETS", dict(nets.NETS))
+def separate_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "NETS", dict(registry.NETS))
 
 
 # what looks into a network in training
@@ -69,7 +70,7 @@ def test_a_layer_can_be_replaced(layer: nn.Module) -> None:
 
 
 def test_gradients_per_image_by_vmap_are_those_of_each_image() -> None:
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     weights = {name: part.detach() for name, part in classifier.named_parameters()}
 
     def loss(weights: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -83,7 +84,7 @@ def test_gradients_per_image_by_vmap_are_those_of_each_image() -> None:
 
 
 def test_a_gradient_of_a_gradient_exists() -> None:
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     weights = list(classifier.net.parameters())
     gradients = torch.autograd.grad(F.cross_entropy(classifier(IMAGES), BATCH[1]), weights, create_graph=True)
     sum((each**2).sum() for each in gradients).backward()  # type: ignore[union-attr]
@@ -92,14 +93,14 @@ def test_a_gradient_of_a_gradient_exists() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of torch's tracer
 def test_it_can_be_exported_while_it_is_in_train_mode() -> None:
-    torch.export.export(DigitClassifier(SMALL), (torch.rand(2, 1, 28, 28),))
+    torch.export.export(DigitClassifier(NET), (torch.rand(2, 1, 28, 28),))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_logits_have_the_precision_of_the_weights(dtype: torch.dtype) -> None:
-    assert DigitClassifier(SMALL).to(dtype)(IMAGES).dtype == dtype
-    assert nn.ModuleDict({"c": DigitClassifier(SMALL)}).to(dtype)["c"](IMAGES.to(dtype) / 255).dtype == dtype
-    alone = DigitClassifier(SMALL)
+    assert DigitClassifier(NET).to(dtype)(IMAGES).dtype == dtype
+    assert nn.ModuleDict({"c": DigitClassifier(NET)}).to(dtype)["c"](IMAGES.to(dtype) / 255).dtype == dtype
+    alone = DigitClassifier(NET)
     alone.net.to(dtype)
     assert alone(IMAGES).dtype == dtype
 
@@ -123,7 +124,7 @@ def test_a_file_alone_imports_no_network_and_a_registered_one_is_loaded(
     trainer, _ = fit(DigitClassifier({"name": name, "width": 3}))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     assert isinstance(load_classifier(tmp_path / "a.ckpt").net, Linear)
-    del nets.NETS[name]
+    del registry.NETS[name]
     with pytest.raises(InputError, match="is not imported because a file names it: call mnist_cnn.register_net first"):
         load_classifier(tmp_path / "a.ckpt")
     monkeypatch.setenv("MNIST_CNN_NETS", name)
@@ -179,7 +180,7 @@ def test_what_hydra_and_numpy_give_is_kept_as_primitives(tmp_path: Path) -> None
 
 
 def test_loading_keeps_label_smoothing_and_resuming_with_another_optimizer_is_refused(tmp_path: Path) -> None:
-    trainer, _ = fit(DigitClassifier(SMALL, optimizer=torch.optim.Adam, label_smoothing=0.2))
+    trainer, _ = fit(DigitClassifier(NET, optimizer=torch.optim.Adam, label_smoothing=0.2))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = DigitClassifier.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
     assert loaded.label_smoothing == 0.2
@@ -194,7 +195,7 @@ def test_loading_keeps_label_smoothing_and_resuming_with_another_optimizer_is_re
 def test_a_subclass_with_hyper_parameters_of_its_own_is_loaded(tmp_path: Path) -> None:
     class Mine(DigitClassifier):
         def __init__(self, rate: float = 1e-3) -> None:
-            super().__init__(SMALL)
+            super().__init__(NET)
             self.save_hyperparameters()
 
     trainer, _ = fit(Mine())
@@ -211,7 +212,7 @@ def test_a_subclass_with_hyper_parameters_of_its_own_is_loaded(tmp_path: Path) -
     ],
 )
 def test_names_that_wrappers_add_are_understood(wrap: Callable[[str], str], tmp_path: Path) -> None:
-    trainer, _ = fit(classifier := DigitClassifier(SMALL))
+    trainer, _ = fit(classifier := DigitClassifier(NET))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
     content["state_dict"] = {wrap(name): part for name, part in content["state_dict"].items()}
@@ -220,7 +221,7 @@ def test_names_that_wrappers_add_are_understood(wrap: Callable[[str], str], tmp_
 
 
 def test_bare_weights_are_refused_by_what_they_are(tmp_path: Path) -> None:
-    torch.save(DigitClassifier(SMALL).state_dict(), tmp_path / "a.pt")
+    torch.save(DigitClassifier(NET).state_dict(), tmp_path / "a.pt")
     with pytest.raises(InputError, match="a.pt holds weights alone, and does not say of which network"):
         load_classifier(tmp_path / "a.pt")
     (tmp_path / "a.safetensors").write_bytes(b"x")
@@ -310,25 +311,25 @@ def test_normalised_floats_are_taken_at_every_stage(stage: str) -> None:
     images = (IMAGES / 255 - 0.1307) / 0.3081
     loader = DataLoader(TensorDataset(images, BATCH[1]), 4)
     trainer = pl.Trainer(**ONCE)
-    getattr(trainer, stage)(DigitClassifier(SMALL), loader)
+    getattr(trainer, stage)(DigitClassifier(NET), loader)
 
 
 def test_several_loaders_are_tested_as_one() -> None:
     data = MNISTDataModule(name="sample")
     trainer = pl.Trainer(**QUIET)
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     trainer.test(classifier, [data.test_dataloader()] * 2, verbose=False)
     assert int(classifier.test_metrics.images) == 2000
     assert len(trainer.predict(classifier, [data.test_dataloader()] * 2) or ()) == 2
 
 
 def test_integers_are_scaled_whatever_their_type() -> None:
-    classifier = DigitClassifier(SMALL).eval()
+    classifier = DigitClassifier(NET).eval()
     assert torch.equal(classifier(IMAGES.long()), classifier(IMAGES))
 
 
 def test_predicting_leaves_each_module_in_its_mode() -> None:
-    classifier = DigitClassifier(SMALL).train()
+    classifier = DigitClassifier(NET).train()
     classifier.net.conv1.eval()  # type: ignore[union-attr, operator]
     classifier.predict(IMAGES)
     assert classifier.training
@@ -336,7 +337,7 @@ def test_predicting_leaves_each_module_in_its_mode() -> None:
 
 
 def test_lr_find_sets_the_learning_rate(tmp_path: Path) -> None:
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     trainer = pl.Trainer(**QUIET, max_epochs=1, default_root_dir=tmp_path)
     Tuner(trainer).lr_find(classifier, MNISTDataModule(name="sample"), num_training=20)
     assert classifier.lr
@@ -348,9 +349,9 @@ def test_a_scheduler_advances_at_every_epoch_unless_it_says_step() -> None:
     def halve(optimizer: torch.optim.Optimizer) -> Any:
         return torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
 
-    trainer, _ = fit(DigitClassifier(SMALL, scheduler=halve), max_epochs=2)
+    trainer, _ = fit(DigitClassifier(NET, scheduler=halve), max_epochs=2)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-3 / 4
-    trainer, _ = fit(DigitClassifier(SMALL, scheduler=lambda each: {"scheduler": halve(each), "interval": "step"}))
+    trainer, _ = fit(DigitClassifier(NET, scheduler=lambda each: {"scheduler": halve(each), "interval": "step"}))
     assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-3 / 16
 
 
@@ -359,7 +360,7 @@ def test_reduce_on_plateau_watches_the_validation_loss() -> None:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=10.0, threshold_mode="abs")
 
     trainer, _ = fit(
-        DigitClassifier(SMALL, scheduler=plateau), MNISTDataModule(name="sample", val_size=500), max_epochs=3
+        DigitClassifier(NET, scheduler=plateau), MNISTDataModule(name="sample", val_size=500), max_epochs=3
     )
     assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-3
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.nets import ConvNet, DenseNet, build_net, outline_net
+from mnist_cnn.model.nets import ConvNet, DenseNet
+from mnist_cnn.model.registry import build_net, outline_net
 from mnist_cnn.schema import PADDINGS, POOLINGS
 
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from mnist_cnn import load_classifier
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
-from tests.faults.configs import QUICK
+from mnist_cnn.training.start import Options, train
+from tests.recipes import SMALL
 from tests.training.test_job import assembled
 
 
@@ -45,8 +44,8 @@ def test_the_average_of_the_weights_is_what_is_validated_tested_and_kept(tmp_pat
 
 
 def test_a_run_that_was_stopped_before_its_test_tests_the_average(tmp_path: Path) -> None:
-    overrides = ("model.channels=[4,8]", "ema_decay=0.99", "optimizer=adam")
-    whole = assembled(tmp_path / "whole", *overrides).fit_and_test()
-    settings = compose(*QUICK, *overrides)
+    overrides = ("ema_decay=0.99", "optimizer=adam")
+    whole = assembled(tmp_path / "whole", "model.channels=[4,8]", *overrides).fit_and_test()
+    settings = compose(*SMALL, *overrides)
     assert train(settings, Run(tmp_path / "paused"), Options(pause_after=1)) == {}
     assert train(settings, Run(tmp_path / "paused"))["test/loss"] == whole["test/loss"]

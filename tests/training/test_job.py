@@ -10,20 +10,21 @@ import pytest
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
+from mnist_cnn import MNISTDataModule
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training import trainer
-from mnist_cnn.training.job import Job, assemble
+from mnist_cnn.training.assemble import assemble
+from mnist_cnn.training.fit import Training
 from mnist_cnn.training.machine import commit_of
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
-from tests.faults.configs import QUICK
+from mnist_cnn.training.start import Options, train
+from tests.recipes import QUICK, TINY
 
 
-def assembled(path: Path, *overrides: str) -> Job:
-    return assemble(compose(*QUICK, *overrides), Run(path))
+def assembled(path: Path, *overrides: str) -> Training:
+    return assemble(compose(*QUICK, *overrides), Run(path), Options())
 
 
 def test_nothing_is_written_before_training_starts(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_validation_runs_only_where_images_are_held_out(val_size: int, expected:
 
 
 def test_gradient_clipping_reaches_the_classifier(tmp_path: Path) -> None:
-    made = assembled(tmp_path, "+trainer.gradient_clip_val=0.5")
+    made = assembled(tmp_path, "trainer.gradient_clip_val=0.5")
     assert made.classifier.clip == {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "norm"}
     assert assembled(tmp_path).classifier.clip is None
 
@@ -91,13 +92,16 @@ def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
         assembled(tmp_path, "trainer=gpu")
 
 
-def test_a_logger_that_is_not_installed_is_named_with_its_command(tmp_path: Path) -> None:
+def test_a_logger_that_is_not_installed_is_named_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
     with pytest.raises(InputError, match=r'^logger=wandb cannot be used: .*: pip install "mnist_cnn\[wandb\]"$'):
         assembled(tmp_path, "logger=wandb")
 
 
 def test_what_is_about_to_be_trained_is_printed(tmp_path: Path) -> None:
-    text = str(assembled(tmp_path, "data.val_size=500"))
+    text = assembled(tmp_path, "data.val_size=500").describe()
     assert "total: 104,202 parameters" in text
     assert text.endswith("mnist-sample: 3,500 training images, 500 held out, on cpu")
 
@@ -107,7 +111,7 @@ def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
     try:
         for more, expected in ((), 2), (("threads=1",), 1):
             run = Run(tmp_path / str(expected))
-            keys = (*QUICK, "model.channels=[2]", "trainer.max_epochs=2", "data.train_size=64")
+            keys = (*TINY, "trainer.max_epochs=2")
             train(compose(*keys), run, Options(cores=2, pause_after=1))
             train(compose(*keys, *more), run, Options(cores=1, pause_after=2))
             assert torch.get_num_threads() == expected
@@ -132,12 +136,12 @@ def test_a_paused_run_has_no_result_and_goes_on_to_the_same_weights(tmp_path: Pa
 def test_a_teacher_is_a_run_a_folder_of_runs_or_a_checkpoint(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     for seed in range(2):
-        train(compose(*QUICK, "model.channels=[2]", "data.train_size=64", f"seed={seed}"), Run(folder / str(seed)))
+        train(compose(*TINY, f"seed={seed}"), Run(folder / str(seed)))
     Run(folder / "begun").begin("{}", "[]")
     path = {"run": folder / "0", "folder": folder, "file": Run(folder / "0").last}[what]
     untaught, taught = assembled(tmp_path / "a"), assembled(tmp_path / "b", f"teacher.runs={path}")
     assert taught.classifier.teacher is not None
-    assert str(taught).endswith(f"on cpu, teachers: {2 if what == 'folder' else 1}")
+    assert taught.describe().endswith(f"on cpu, teachers: {2 if what == 'folder' else 1}")
     for ours, theirs in zip(taught.classifier.parameters(), untaught.classifier.parameters(), strict=True):
         assert torch.equal(ours, theirs)  # to load a teacher draws no random number
 
@@ -153,17 +157,16 @@ def test_a_teacher_that_cannot_teach_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_student_is_not_resumed_with_another_teacher(tmp_path: Path) -> None:
-    tiny = (*QUICK, "model.channels=[2]", "data.train_size=64")
-    train(compose(*tiny), Run(tmp_path / "teacher"))
-    student = compose(*tiny, f"teacher.runs={tmp_path / 'teacher'}", "trainer.max_epochs=2")
+    train(compose(*TINY), Run(tmp_path / "teacher"))
+    student = compose(*TINY, f"teacher.runs={tmp_path / 'teacher'}", "trainer.max_epochs=2")
     train(student, Run(tmp_path / "student"), Options(pause_after=1))
-    train(compose(*tiny, "seed=1", "resume=never"), Run(tmp_path / "teacher"))
+    train(compose(*TINY, "seed=1", "resume=never"), Run(tmp_path / "teacher"))
     with pytest.raises(InputError, match=r"it was trained with teacher.weights="):
         train(student, Run(tmp_path / "student"))
 
 
 def test_a_trainer_that_cannot_be_used_costs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_cnn.training.job.MNISTDataModule.prepare_data", lambda _: pytest.fail("it downloads"))
+    monkeypatch.setattr(MNISTDataModule, "prepare_data", lambda _: pytest.fail("it downloads"))
     with pytest.raises(InputError, match=r"trainer.devices=999 cannot be used"):
         assembled(tmp_path, "trainer.devices=999")
 
@@ -179,10 +182,10 @@ def test_a_device_that_fails_is_one_line_also_where_a_run_is_resumed(
     def fail(*_: Any) -> None:
         raise OLD_DRIVER
 
-    settings = compose(*QUICK, "model.channels=[2]", "data.train_size=64", "trainer.max_epochs=2")
+    settings = compose(*TINY, "trainer.max_epochs=2")
     if resumed:
         train(settings, Run(tmp_path), Options(pause_after=1))
-    monkeypatch.setattr(f"mnist_cnn.training.job.{where}", fail)
+    monkeypatch.setattr(f"mnist_cnn.training.fit.{where}", fail)
     with pytest.raises(RunError, match=r"^the device failed: The NVIDIA driver .*: try a smaller data.batch_size$"):
         train(settings, Run(tmp_path))
 
@@ -204,8 +207,7 @@ def test_lightning_does_not_warn_of_what_the_user_did_not_ask_for(
 
 
 def test_the_result_says_where_it_was_computed(tmp_path: Path) -> None:
-    tiny = (*QUICK, "model.channels=[2]", "data.train_size=64")
-    result = train(compose(*tiny), Run(tmp_path))
+    result = train(compose(*TINY), Run(tmp_path))
     assert result["device"] == "cpu"
     assert result["device_name"]
     assert result["versions"].keys() == {

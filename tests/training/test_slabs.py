@@ -11,8 +11,8 @@ from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.model.backend import forward_fast
 from mnist_cnn.model.optimizers import KerasRMSprop
 from mnist_cnn.training.slabs import SlabClassifier
+from tests.recipes import NET
 
-NET = {"name": "conv", "channels": [4, 8]}
 OPTIONS: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
 OPTIONS |= {"accelerator": "cpu", "max_epochs": 2, "enable_model_summary": False, "limit_val_batches": 0}
 
