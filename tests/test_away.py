@@ -58,7 +58,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Assemble:
 
 
 @pytest.mark.parametrize("overrides", [PLAIN, CLIPPED, AUGMENTED])
-def test_a_training_on_a_device_is_the_cpus(overrides: tuple[str, ...], tmp_path: Path, away: Assemble) -> None:
+def test_training_on_a_device_gives_the_cpus_result(overrides: tuple[str, ...], tmp_path: Path, away: Assemble) -> None:
     on_cpu = train(compose(*FEW, *overrides), Run(tmp_path / "cpu"))
     result = away(tmp_path / "away", *FEW, *overrides).fit_and_test()
     assert result["device"] == "away:0"
@@ -78,7 +78,7 @@ def cut(trainer: pl.Trainer, *_: Any) -> None:
 
 
 @pytest.mark.parametrize("overrides", [CLIPPED, (*AUGMENTED, "checkpoint.every_steps=16")])
-def test_a_training_that_was_cut_on_a_device_resumes_bit_identically(
+def test_training_on_a_device_resumes_bit_identically(
     overrides: tuple[str, ...], tmp_path: Path, away: Assemble
 ) -> None:
     away(tmp_path / "whole", *SMALL, *overrides).fit_and_test()
@@ -112,7 +112,7 @@ def test_a_slab_never_waits_for_the_device(
     assert crossed == {"to the device": 1}
 
 
-def test_augmentation_is_the_cpus(sample: Dataset) -> None:
+def test_augmentation_on_a_device_equals_the_cpus(sample: Dataset) -> None:
     images, everything = sample.train.images[:20], torch.arange(20)
     strengths = Augmentation(shift=2, turn=10, scale=0.1, shear=0.1, elastic=1, stroke=1)
     on_cpu = Augmenter(strengths, 20, seed=0)(images, everything, 1)
@@ -123,7 +123,7 @@ def test_augmentation_is_the_cpus(sample: Dataset) -> None:
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_distortions_are_the_cpus(kind: str, sample: Dataset) -> None:
+def test_distortions_on_a_device_equal_the_cpus(kind: str, sample: Dataset) -> None:
     images = sample.test.images[:20]
     assert torch.equal(distort(images.to(DEVICE), kind, 2).cpu(), distort(images, kind, 2))
 
@@ -133,7 +133,7 @@ def classifier() -> DigitClassifier:
     return DigitClassifier({"channels": [4, 8]}).to(DEVICE)
 
 
-def test_predictions_are_the_cpus(classifier: DigitClassifier, sample: Dataset) -> None:
+def test_predictions_on_a_device_equal_the_cpus(classifier: DigitClassifier, sample: Dataset) -> None:
     found = classifier.predict(sample.test.images[:20].numpy())
     assert found.digits.device == DEVICE
     robust = robustness([classifier], sample.test, "shift", [2])
@@ -144,7 +144,7 @@ def test_predictions_are_the_cpus(classifier: DigitClassifier, sample: Dataset) 
     assert robust == robustness([classifier], sample.test, "shift", [2])
 
 
-def test_evidence_and_response_maps_are_the_cpus(sample: Dataset) -> None:
+def test_evidence_and_response_maps_on_a_device_equal_the_cpus(sample: Dataset) -> None:
     net, image = ConvNet(), sample.test.images[0]
     expected: list[Tensor] = [evidence(net, image, 3), *(maps for _, maps in response_maps(net, image))]
     net, image = net.to(DEVICE), image.to(DEVICE)

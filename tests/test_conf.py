@@ -1,4 +1,4 @@
-"""Every file under conf/ composes, builds what it describes, and is short."""
+"""Every file under conf/ composes, and builds what it describes."""
 
 from inspect import Parameter, signature
 from pathlib import Path
@@ -33,10 +33,8 @@ def test_every_choice_composes(choice: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
-def test_every_file_is_short_and_tells_how_to_use_it(file: Path) -> None:
-    lines = file.read_text().splitlines()
-    assert lines[0].startswith("#")
-    assert len(lines) <= (40 if file.parent == CONF else 20)
+def test_every_file_begins_with_its_command_or_purpose(file: Path) -> None:
+    assert file.read_text().startswith("#")
 
 
 @pytest.mark.parametrize("name", [name for name in names("model") if name != "own"])

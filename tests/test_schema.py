@@ -143,7 +143,7 @@ def test_a_wrong_choice_is_answered_with_the_right_ones(key: str) -> None:
     assert message(key, f"{last}x").endswith(f" (did you mean {last}?)")
 
 
-def test_the_choices_are_those_of_the_code() -> None:
+def test_the_schemas_choices_exist_in_the_code() -> None:
     assert set(CHOICES["data.name"]) == set(datasets.NAMES)
     assert CHOICES["model.padding"] == list(schema.PADDINGS)
     assert CHOICES["model.pooling"] == list(schema.POOLINGS)

@@ -191,7 +191,7 @@ def test_the_sample_stands_in_for_mnist_only_and_only_if_allowed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("options", [{"dir": "elsewhere"}, {"mirrors": "/usb"}, {"mirrors": ["file:///usb"]}])
-def test_who_says_where_mnist_is_gets_no_sample(options: dict[str, Any], fetched: list[Any]) -> None:
+def test_with_dir_or_mirrors_the_sample_is_not_used(options: dict[str, Any], fetched: list[Any]) -> None:
     data = MNISTDataModule(**options)
     where = options.get("dir", "data")
     with pytest.raises(InputError, match=f"^data.dir={where} does not hold mnist, and no network$"):

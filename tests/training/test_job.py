@@ -100,7 +100,7 @@ def test_a_logger_that_is_not_installed_is_named_with_its_command(
         assembled(tmp_path, "logger=wandb")
 
 
-def test_what_is_about_to_be_trained_is_printed(tmp_path: Path) -> None:
+def test_the_description_has_the_parameters_images_and_device(tmp_path: Path) -> None:
     text = assembled(tmp_path, "data.val_size=500").describe()
     assert "total: 104,202 parameters" in text
     assert text.endswith("mnist-sample: 3,500 training images, 500 held out, on cpu")
@@ -119,7 +119,7 @@ def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_a_paused_run_has_no_result_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_paused_run_has_no_result_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
     settings = compose(*QUICK, "model.channels=[2]", "trainer.max_epochs=3", "optimizer=adam", "scheduler=onecycle")
     whole, paused = Run(tmp_path / "whole"), Run(tmp_path / "paused")
     result = train(settings, whole)
@@ -146,7 +146,7 @@ def test_a_teacher_is_a_run_a_folder_of_runs_or_a_checkpoint(what: str, tmp_path
         assert torch.equal(ours, theirs)  # to load a teacher draws no random number
 
 
-def test_a_teacher_that_cannot_teach_is_an_input_error(tmp_path: Path) -> None:
+def test_a_missing_teacher_or_label_smoothing_beside_one_is_an_input_error(tmp_path: Path) -> None:
     Run(tmp_path / "begun").begin("{}", "[]")
     (tmp_path / "begun" / ".lock").touch()
     for path in (tmp_path, tmp_path / "missing"):
@@ -176,7 +176,7 @@ OLD_DRIVER = RuntimeError("The NVIDIA driver on your system is too old (found ve
 
 @pytest.mark.parametrize("where", ["move", "SlabClassifier.training_step", "SlabClassifier.test_step"])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_device_that_fails_is_one_line_also_where_a_run_is_resumed(
+def test_a_device_failure_is_one_line_in_new_and_resumed_runs(
     where: str, resumed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:

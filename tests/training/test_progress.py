@@ -46,7 +46,7 @@ def test_the_seconds_of_a_resumed_epoch_include_those_before_the_interruption(tm
     assert 100 <= epochs.seconds[0] < 110
 
 
-def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_terminal_each_epoch_prints_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="mnist_cnn")
     result = train(compose(*SMALL), Run(tmp_path))
     (line,) = [message for message in caplog.messages if message.startswith("epoch")]
@@ -54,7 +54,7 @@ def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogC
     assert line.endswith("train/loss {train/loss:.4f}  train/acc {train/acc:.4f}".format(**result))
 
 
-def test_a_table_that_another_program_holds_is_written_after_the_next_epoch(
+def test_a_metrics_file_locked_by_another_program_is_written_after_the_next_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On Windows a spreadsheet keeps a file that it shows from being replaced."""

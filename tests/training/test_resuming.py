@@ -91,7 +91,7 @@ PLATEAU = (
         ("augment=elastic", "ema_decay=0.99"),
     ],
 )
-def test_whatever_is_trained_resumes_bit_identically(
+def test_optimizers_schedulers_and_options_resume_bit_identically(
     overrides: tuple[str, ...], resumes_bit_identically: Compare
 ) -> None:
     resumes_bit_identically(40, 48, *overrides, "checkpoint.every_steps=13")

@@ -144,10 +144,12 @@ class Breaking(torch.optim.SGD):
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
-        type(self).steps += 1
-        if type(self).steps == 64:  # the first was the rehearsal's
+        *_, last = self.param_groups[0]["params"]
+        if len(last) == 10:  # the network's: the rehearsal has a weight of its own
+            type(self).steps += 1
+        if type(self).steps == 63:
             with torch.no_grad():
-                self.param_groups[0]["params"][-1][0] = float("inf")
+                last[0] = float("inf")
         return loss
 
 
@@ -190,7 +192,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert (resumed.score, elsewhere.score) == (0.75, -1.0)
 
 
-def test_lightnings_checkpoints_are_written_and_read_by_us(tmp_path: Path) -> None:
+def test_the_checkpoint_plugin_writes_and_reads_our_format(tmp_path: Path) -> None:
     state = {"state_dict": {}, "hyper_parameters": {"model": {}}}
     AtomicCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
     assert archive.read(tmp_path / "a.ckpt")["hyper_parameters"] == {"model": {}}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mnist_cnn import DigitClassifier, MNISTDataModule, load_classifier
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
-from tests.recipes import NET
+from tests.recipes import BATCH, IMAGES, NET, TRAINER
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
@@ -49,9 +49,7 @@ def fit(
     **options: Any,
 ) -> tuple[pl.Trainer, Losses]:
     losses = Losses()
-    defaults: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    defaults |= {"enable_model_summary": False, "enable_checkpointing": False, "limit_train_batches": 4}
-    trainer = pl.Trainer(callbacks=[losses, *(callbacks or [])], **defaults | options)
+    trainer = pl.Trainer(callbacks=[losses, *(callbacks or [])], **TRAINER | {"limit_train_batches": 4} | options)
     trainer.fit(classifier or DigitClassifier(NET), data or MNISTDataModule(name="sample", batch_size=100))
     return trainer, losses
 
@@ -143,8 +141,7 @@ def test_a_fit_is_resumed_by_lightning_itself(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     resumed = DigitClassifier(NET)
     data = MNISTDataModule(name="sample", batch_size=100)
-    options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
-    trainer = pl.Trainer(max_epochs=2, enable_model_summary=False, **options)
+    trainer = pl.Trainer(**TRAINER | {"max_epochs": 2})
     trainer.fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     for theirs, same in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
         assert torch.equal(theirs, same)
@@ -152,7 +149,7 @@ def test_a_fit_is_resumed_by_lightning_itself(tmp_path: Path) -> None:
 
 def test_trainer_predict_and_test_take_the_data_module(sample: Dataset) -> None:
     classifier, data = DigitClassifier(NET), MNISTDataModule(name="sample")
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    trainer = pl.Trainer(**TRAINER)
     predictions = trainer.predict(classifier, data)
     assert predictions is not None
     digits = torch.cat([prediction.digits for prediction in predictions])  # type: ignore[union-attr]
@@ -170,3 +167,25 @@ def test_float_batches_of_a_stock_dataloader_train_alike(sample: Dataset) -> Non
         fit(classifier, DataLoader(TensorDataset(images, sample.train.labels), batch_size=100))
         trained.append(classifier.net.dense.weight)
     assert torch.equal(*trained)
+
+
+def test_every_steps_loss_is_logged() -> None:
+    trainer, losses = fit()
+    assert float(trainer.callback_metrics["train/loss_step"]) == pytest.approx(losses.losses[-1])
+
+
+@pytest.mark.parametrize("stage", ["fit", "test", "predict"])
+def test_normalised_floats_are_taken_at_every_stage(stage: str) -> None:
+    images = (IMAGES / 255 - 0.1307) / 0.3081
+    loader = DataLoader(TensorDataset(images, BATCH[1]), 4)
+    trainer = pl.Trainer(**TRAINER)
+    getattr(trainer, stage)(DigitClassifier(NET), loader)
+
+
+def test_several_loaders_are_tested_as_one() -> None:
+    data = MNISTDataModule(name="sample")
+    trainer = pl.Trainer(**TRAINER)
+    classifier = DigitClassifier(NET)
+    trainer.test(classifier, [data.test_dataloader()] * 2, verbose=False)
+    assert int(classifier.test_metrics.images) == 2000
+    assert len(trainer.predict(classifier, [data.test_dataloader()] * 2) or ()) == 2
