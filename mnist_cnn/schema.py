@@ -1,25 +1,19 @@
 """The types and bounds of the configuration, one class per group. The defaults are in conf/.
 
-A default in this file is the value that runs had before the key existed: runs that lack the key are compared with it.
-Give a new key such a default, and older runs, sweeps and searches can be resumed.
+A default in this file is the value that runs had before the key existed. With it, older runs can be resumed.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Padding = Literal["valid", "same"]
 Pooling = Literal["max", "average", "stride", "none"]
 Norm = Literal["none", "batch"]
-PADDINGS: Final = get_args(Padding)
-POOLINGS: Final = get_args(Pooling)
-NORMS: Final = get_args(Norm)
-MOST_FILTERS: Final = 4096  # or units; a typo must not fill the memory
-MOST_LAYERS: Final = 8
-MOST_THREADS: Final = 1024
-
-Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
+PADDINGS, POOLINGS, NORMS = get_args(Padding), get_args(Pooling), get_args(Norm)
+MOST_LAYERS, MOST_THREADS = 8, 1024
+Filters = Annotated[int, Field(ge=1, le=4096)]  # or units; a typo must not fill the memory
 Mirror = Annotated[str, Field(pattern=r"^((http|https|file)://|([A-Za-z]:)?[^:]+$)")]  # a URL, or a folder
 Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -50,16 +44,13 @@ class Data(_Group):
 
 
 class Augmentation(_Group):
-    """augment.*: how far training images are distorted, anew in each epoch.
-
-    All but `elastic` are maxima: values are drawn uniformly between minus and plus.
-    """
+    """augment.*: the largest distortions of training images: uniform from minus to plus, `elastic` normal."""
 
     shift: float = Field(0.0, ge=0, le=14)  # pixels, along both axes
     turn: float = Field(0.0, ge=0, le=180)  # degrees
     scale: Share = 0.0  # each axis by itself: 0.1 makes it 0.9 to 1.1 times as long
     shear: float = Field(0.0, ge=0, le=1)  # the top moves sideways by this share of the height
-    elastic: float = Field(0.0, ge=0, le=8)  # pixels: the root mean square of normally distributed movements
+    elastic: float = Field(0.0, ge=0, le=8)  # pixels: the root mean square of the movement
     stroke: float = Field(0.0, ge=0, le=4)  # the u in 2^u, the power of brightness 0-1: u > 0 thins strokes
 
     def __bool__(self) -> bool:

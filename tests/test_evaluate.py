@@ -50,8 +50,8 @@ def test_distorted_images_are_tested_too(trained: Trained, cli: Callable[..., An
 
 def test_strengths_out_of_range_are_one_line(trained: Trained, cli: Callable[..., Answer]) -> None:
     answer = cli(evaluate.main, trained.path, "--shift", "99")
-    allowed = "give strengths of 0 to 14 pixels, such as 1,2 or 0:14 or 0:14:2"
-    assert (answer.status, answer.err) == (2, f"error: --shift 99 cannot be used: {allowed}\n")
+    allowed = "give strengths from 0 to 14 pixels, such as 1,2 or 0:14 or 0:14:2"
+    assert (answer.status, answer.err) == (2, f"error: --shift 99 is not allowed: {allowed}\n")
 
 
 def test_missing_and_damaged_checkpoints_are_one_line(
@@ -80,5 +80,5 @@ def test_a_device_that_is_not_there_is_one_line(
     for main, more in ((evaluate.main, []), (predict.main, ["tests/seven.jpg"])):
         answer = cli(main, trained.path, *more, "--device", "cuda")
         assert (answer.status, answer.out) == (2, "")
-        assert one_line(answer.err).startswith("error: --device cuda cannot be used: torch finds no such device")
+        assert one_line(answer.err).startswith("error: --device cuda is not available: torch finds no such device")
         assert cli(main, trained.path, *more, "--device", "cpu").status == 0

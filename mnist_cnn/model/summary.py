@@ -1,4 +1,4 @@
-"""The layer table that Keras users know: layer, output shape, parameters."""
+"""The layer table, as Keras prints it: layer, output shape, parameters."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class LayerRow(NamedTuple):
-    """A line of the layer table. The shape leaves the batch out; channels come first."""
+    """A line of the layer table. The shape excludes the batch; channels come first."""
 
     name: str
     layer: str
@@ -16,16 +16,13 @@ class LayerRow(NamedTuple):
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a network or a layer."""
+    """Count the parameters of a network or a layer."""
     return sum(weights.numel() for weights in module.parameters())
 
 
 @torch.no_grad()
 def layer_rows(net: nn.Module) -> list[LayerRow]:
-    """List the layers that Keras lists. Activations and padding belong to a layer.
-
-    A network that is no nn.Sequential is one row.
-    """
+    """List the layers as Keras does, without activations and padding. A network that is no nn.Sequential is one row."""
     in_training = [module for module in net.modules() if module.training]
     net.eval()
     x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
@@ -39,7 +36,7 @@ def layer_rows(net: nn.Module) -> list[LayerRow]:
 
 
 def layer_table(net: nn.Module) -> str:
-    """Write the layers as a table, with the total of the parameters below."""
+    """Return the layers as a table, with the total number of parameters below."""
     head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
     lines = [
         f"{f'{row.name} ({row.layer})':24} {' x '.join(map(str, row.shape)):14} {row.parameters:>12,}"

@@ -37,7 +37,7 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     """Build and check everything that a training needs. The run directory is not written yet.
 
     The trainer comes before the data, so that a device that does not exist costs no download.
-    Raises InputError for settings that cannot be used.
+    Raises InputError for settings that cannot be trained with.
     """
     conf_hash = conf_digest(options.overrides)
     _prepare_process(cfg, options)
@@ -82,7 +82,7 @@ def _load_teacher(cfg: Settings) -> Teacher | None:
     if cfg.teacher.runs is None:
         return None
     if cfg.label_smoothing:
-        raise InputError(f"label_smoothing={cfg.label_smoothing} cannot be used with teacher.runs: give 0")
+        raise InputError(f"label_smoothing={cfg.label_smoothing} cannot be combined with teacher.runs: give 0")
     path = Path(cfg.teacher.runs)
     if path.is_dir():
         files = [run.last for run in find_runs(path) if run.status() == "complete"]

@@ -1,7 +1,5 @@
 """Progress of a training: a live bar in a terminal, and one line and one row of metrics.csv per epoch."""
 
-import csv
-import io
 import logging
 import time
 import warnings
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mnist_cnn.files import write_atomically
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.primitives import to_floats
+from mnist_cnn.runs.table import render_records
 from mnist_cnn.training.slabs import SlabClassifier
 
 log = logging.getLogger(__name__)
@@ -112,12 +111,8 @@ class EpochLog(pl.Callback):
 
     def _write(self) -> None:
         if self.file is not None:
-            text = io.StringIO(newline="")
-            table = csv.DictWriter(text, fieldnames=list(self.rows[0]))
-            table.writeheader()
-            table.writerows(self.rows)
             try:
-                write_atomically(self.file, text.getvalue().encode())
+                write_atomically(self.file, f"{render_records(self.rows, 'csv')}\r\n".encode())
             except PermissionError as error:  # Windows: open in a spreadsheet. The next epoch writes all rows
                 if not self._warned:
                     log.warning("warning: %s cannot be written: %s", self.file, error.strerror)

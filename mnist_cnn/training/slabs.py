@@ -1,7 +1,7 @@
 """Slabs: Lightning's loop runs once per 16 optimizer steps, to save its overhead. The weights are bit-identical.
 
 Lightning's loop adds 0.65 ms per batch to a step of 6 to 16 ms; with 16 steps per batch 0.2 ms per step remain
-(2 cores, n = 8; benchmarks/README.md). Callbacks are called once per slab.
+(2 cores, n = 8; benchmarks/README.md). Callbacks, such as EMAWeightAveraging, run once per slab.
 """
 
 from typing import Any

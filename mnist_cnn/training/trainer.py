@@ -37,10 +37,11 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
         )
     except Exception as error:
         reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a long list of GPUs
-        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {reason}") from error
+        where = f"trainer.accelerator={cfg.trainer.accelerator} trainer.devices={cfg.trainer.devices}"
+        raise InputError(f"{where} is not possible here: {reason}") from error
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
+        raise InputError(f"trainer.devices={cfg.trainer.devices} is too many: this machine has {cores} CPU cores")
     return trainer
 
 

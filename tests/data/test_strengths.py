@@ -22,7 +22,7 @@ def test_lists_and_ranges_are_read(text: str, strengths: list[float]) -> None:
     "text", ["99", "-1", "a", "", "1,", "4:0", "0:4:0", "0:4:1:1", "0:99", "nan", "0:inf", "0:4:1e-300"]
 )
 def test_wrong_strengths_are_refused_with_the_range(text: str) -> None:
-    with pytest.raises(InputError, match=r"--shift .* cannot be used: give strengths of 0 to 14 pixels"):
+    with pytest.raises(InputError, match=r"--shift .* is not allowed: give strengths from 0 to 14 pixels"):
         parse_strengths("shift", text)
 
 
