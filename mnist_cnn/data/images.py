@@ -19,8 +19,8 @@ def scale(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def as_batch(images: ArrayLike | Tensor) -> UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]:
     """Convert one or many images to a batch for networks.
 
-    Accepts shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floating point in 0-1.
-    Raises InputError for any other.
+    Accepts shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floats in 0-1.
+    Raises InputError for others.
     """
     array = images if isinstance(images, Tensor) else np.array(images)
     if not isinstance(array, Tensor) and array.dtype.kind not in "biuf":

@@ -1,12 +1,12 @@
 """The order of the images in an epoch, and a DataLoader that can be resumed within one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 
 from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
@@ -66,19 +66,6 @@ class EpochOrder(DistributedSampler[int]):
         self.epoch, self._start, self._ended = state["epoch"], state["position"], False
 
 
-class Chosen(Sequence[tuple[Tensor, Tensor]]):
-    """A batch as two tensors, and as a sequence of pairs for torch's default collate function."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.batch = images, labels
-
-    def __len__(self) -> int:
-        return len(self.batch[1])
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.batch[0][index], self.batch[1][index]
-
-
 class InMemory(Dataset[tuple[Tensor, Tensor]]):
     """Images with their labels, sliced one batch at a time, and augmented in training."""
 
@@ -97,17 +84,17 @@ class InMemory(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pair: tuple[Tensor, Tensor] = self.__getitems__([index])[0]
-        return pair
+        image, label = self.__getitems__([index])[0]
+        return image, label
 
-    def __getitems__(self, indices: list[int]) -> Chosen:
-        """Return several images at once; torch's DataLoader prefers this method to __getitem__."""
+    def __getitems__(self, indices: list[int]) -> TensorDataset:
+        """Return a batch, which torch's default collate function also accepts. DataLoader prefers this method."""
         on_cuda = self.labels.is_cuda  # a copy from pinned memory does not wait for the device
         chosen = torch.tensor(indices, pin_memory=on_cuda).to(self.labels.device, non_blocking=on_cuda)
         images = self.images[chosen]
         if self.augmenter:
             images = self.augmenter(images, chosen, self.order.epoch)
-        return Chosen(scale(images) if self.floats else images, self.labels[chosen])
+        return TensorDataset(scale(images) if self.floats else images, self.labels[chosen])
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
@@ -129,10 +116,10 @@ def load_batches(data: InMemory, batch_size: int) -> ResumableLoader:
         data,
         batch_size=batch_size,
         sampler=data.order,
-        collate_fn=_take,
+        collate_fn=_tensors,
         generator=torch.Generator(),  # iterating draws a number, which must not come from the global generator
     )
 
 
-def _take(chosen: Any) -> Any:
-    return chosen.batch
+def _tensors(batch: Any) -> Any:
+    return batch.tensors

@@ -66,6 +66,16 @@ def move(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+@contextmanager
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Within this context, a network computes as at inference. Afterwards each module has its mode back."""
+    in_training = [module for module in net.modules() if module.training]
+    net.eval()
+    yield
+    for module in in_training:
+        module.training = True
+
+
 def use_exact_kernels(deterministic: bool = True) -> None:
     """Disable TF32 in cuDNN and, if `deterministic`, its non-deterministic kernels."""
     torch.backends.cudnn.allow_tf32 = False

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnist_cnn.data.images import SIDE, as_batch, scale
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.backend import forward
+from mnist_cnn.model.backend import evaluation_mode, forward
 from mnist_cnn.model.metrics import StageMetrics
 from mnist_cnn.model.optimizers import KerasRMSprop
 from mnist_cnn.model.primitives import to_primitives
@@ -171,14 +171,11 @@ class DigitClassifier(pl.LightningModule):
     def predict(self, images: ArrayLike | Tensor) -> Prediction:
         """Return digits and probabilities for one image or many, computed on the classifier's device.
 
-        Takes shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floating point in 0-1.
-        Raises InputError for any other.
+        Accepts shapes (28, 28), (n, 28, 28) and (n, 1, 28, 28), uint8 in 0-255 or floats in 0-1.
+        Raises InputError for others.
         """
-        in_training = [module for module in self.modules() if module.training]
-        self.eval()
-        logits = [self(part.to(self.device)) for part in torch.split(as_batch(images), _PREDICT_BATCH)]
-        for module in in_training:
-            module.training = True
+        with evaluation_mode(self):
+            logits = [self(part.to(self.device)) for part in torch.split(as_batch(images), _PREDICT_BATCH)]
         return _prediction(logits)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mnist_cnn.errors import InputError, abbreviate, one_of
+from mnist_cnn.model.backend import evaluation_mode
 from mnist_cnn.model.nets import CLASSES, ConvNet, DenseNet
 
 _SHIPPED: Final[Mapping[str, type[nn.Module]]] = {"conv": ConvNet, "dense": DenseNet}
@@ -55,10 +56,8 @@ def build_net(name: str = "conv", **options: Any) -> nn.Module:
 def _build_own(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         net = NETS[name](**options)
-        in_training = net.training
-        with torch.no_grad():
-            shape = tuple(net.eval()(torch.zeros(2, 1, 28, 28)).shape)
-        net.train(in_training)
+        with torch.no_grad(), evaluation_mode(net):
+            shape = tuple(net(torch.zeros(2, 1, 28, 28)).shape)
     except Exception as error:  # the class is the user's: it may raise anything
         raise InputError(f"the network {name} failed: {type(error).__name__}: {error}") from error
     if shape != (2, CLASSES):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mnist_cnn.model.backend import evaluation_mode
+
 
 class LayerRow(NamedTuple):
     """A line of the layer table. The shape excludes the batch; channels come first."""
@@ -23,15 +25,12 @@ def count_parameters(module: nn.Module) -> int:
 @torch.no_grad()
 def layer_rows(net: nn.Module) -> list[LayerRow]:
     """List the layers as Keras does, without activations and padding. A network that is no nn.Sequential is one row."""
-    in_training = [module for module in net.modules() if module.training]
-    net.eval()
     x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
-    for name, layer in net.named_children() if isinstance(net, nn.Sequential) else [("net", net)]:
-        x = layer(x)
-        if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
-            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
-    for module in in_training:
-        module.training = True
+    with evaluation_mode(net):
+        for name, layer in net.named_children() if isinstance(net, nn.Sequential) else [("net", net)]:
+            x = layer(x)
+            if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
+                rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
     return rows
 
 

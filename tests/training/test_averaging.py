@@ -10,7 +10,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training.start import Options, train
 from tests.recipes import SMALL
-from tests.training.test_job import assembled
+from tests.training.test_assemble import assembled
 
 
 def flat(module: torch.nn.Module) -> Tensor:
