@@ -88,7 +88,7 @@ class ConvNet(_Net):
 class DenseNet(_Net):
     """One hidden layer with ReLU, as a comparison: it does not know which pixels are neighbours.
 
-    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
+    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10). `hidden` is the number of its units.
     """
 
     def __init__(self, hidden: int = 512) -> None:

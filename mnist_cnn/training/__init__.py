@@ -1,1 +1,1 @@
-"""One training: assembled from the settings, fitted, saved, shown while it runs, and tested."""
+"""One training: build it from the settings, fit it, save it, show its progress, and test it."""

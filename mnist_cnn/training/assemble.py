@@ -64,7 +64,7 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
 
 
 def _prepare_process(cfg: Settings, options: "Options") -> None:
-    """Set what holds for the whole process; an earlier training in it may have set other values."""
+    """Set the options of the whole process, which an earlier training in it may have changed."""
     quiet_lightning()
     use_exact_kernels(cfg.trainer.deterministic is not False)
     torch.set_num_threads(cfg.threads or options.cores or available_cores())

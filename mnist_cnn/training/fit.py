@@ -1,4 +1,4 @@
-"""Training: fitted, tested, and its result written."""
+"""Training: fit, test, and write the result."""
 
 import logging
 from collections.abc import Mapping

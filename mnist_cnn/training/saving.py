@@ -30,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         try:
             content = archive.to_bytes(checkpoint)
-        except InputError as error:  # for example an optimizer of the user with other state than tensors and primitives
+        except InputError as error:  # an optimizer may have other state than tensors and primitives
             raise RunError(f"the state of this run cannot be saved: it {error}") from error
         write_atomically(Path(path), content)
 

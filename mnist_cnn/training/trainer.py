@@ -59,7 +59,7 @@ def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     try:
         logger = instantiate(filled)
         if not isinstance(logger, Logger):
-            raise TypeError("it is not a Logger of Lightning")  # noqa: TRY301 - reported like any other reason
+            raise TypeError("it is not a Lightning Logger")  # noqa: TRY301 - reported like any other reason
     except Exception as error:
         extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
         reason = error.__cause__ or error

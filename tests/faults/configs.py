@@ -58,7 +58,7 @@ WRONG = {  # overrides: what the answer must contain
     "label_smoothing=null": "label_smoothing=None cannot be used",
     "resume=null": "resume=None cannot be used",
     "checkpoint=null": "checkpoint=None cannot be used: it should be a valid dictionary",
-    "logger.also={_target_:os.getcwd}": "it is not a Logger",
+    "logger.also={_target_:os.getcwd}": "it is not a Lightning Logger",
     "logger.also=5": "logger.also=5 cannot be used: it should be a valid dictionary",
     "data.name=mnist data.dir=null": "data.dir=None cannot be used",
     "model.channels=8": "model.channels=8 cannot be used: it should be a valid list",
