@@ -21,8 +21,8 @@ ROUNDS = 3
 VARIANTS = {  # of the notebook's step
     "as it is": (),
     "NCHW": (),
-    "bf16-mixed": ("+trainer.precision=bf16-mixed",),
-    "kernels free": ("+trainer.deterministic=false",),
+    "bf16-mixed": ("trainer.precision=bf16-mixed",),
+    "kernels free": ("trainer.deterministic=false",),
 }
 
 
@@ -30,7 +30,7 @@ def train(folder: Path, overrides: tuple[str, ...], pause_after: int | None = No
     """Train in a folder, and return the result."""
     from mnist_cnn.runs.directory import Run
     from mnist_cnn.settings import compose
-    from mnist_cnn.training.options import Options
+    from mnist_cnn.training.start import Options
     from mnist_cnn.training.start import train as start
 
     return start(compose(*overrides), Run(folder), Options(overrides, show_bar=False, pause_after=pause_after))
@@ -52,7 +52,7 @@ def layout(name: str) -> Iterator[None]:
     """Within this context the network computes in the layout of a variant: plain NCHW, or as it is."""
     with ExitStack() as patches:
         if name == "NCHW":
-            patches.enter_context(mock.patch("mnist_cnn.training.job.move", lambda net, device: net.to(device)))
+            patches.enter_context(mock.patch("mnist_cnn.training.fit.move", lambda net, device: net.to(device)))
             plain = mock.patch("mnist_cnn.model.classifier.forward_fast", lambda net, images: net(images))
             patches.enter_context(plain)
         yield

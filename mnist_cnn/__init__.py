@@ -28,14 +28,15 @@ _HOME = {
     "MNISTDataModule": "data.module",
     "ConvNet": "model.nets",
     "DenseNet": "model.nets",
-    "register_net": "model.nets",
+    "register_net": "model.registry",
 }
 
 
 if TYPE_CHECKING:
     from mnist_cnn.data.module import MNISTDataModule
     from mnist_cnn.model.classifier import DigitClassifier
-    from mnist_cnn.model.nets import ConvNet, DenseNet, register_net
+    from mnist_cnn.model.nets import ConvNet, DenseNet
+    from mnist_cnn.model.registry import register_net
     from mnist_cnn.runs.checkpoint import load_classifier
 else:
 

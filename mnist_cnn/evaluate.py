@@ -1,8 +1,8 @@
-"""Test what a run trained: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--device auto] [--json] [--shift 0:8]`.
+"""Test a trained network: `python -m mnist_cnn.evaluate RUN [--data-dir D] [--device auto] [--json] [--shift 0:8]`.
 
-For the last checkpoint of a run in float32 it gives the numbers of result.json, and to the last digit on the same
-device: --device cpu for a run that was trained on the CPU.
---shift, --turn and --elastic then test on distorted images: a list of strengths, or a range START:STOP[:STEP].
+For the last checkpoint of a run in float32 it reproduces the numbers of result.json, exactly if the device is the same:
+--device cpu for a run that was trained on the CPU.
+--shift, --turn and --elastic also test on distorted images: a list of strengths, or a range START:STOP[:STEP].
 """
 
 import json
@@ -17,9 +17,9 @@ from mnist_cnn.runs.directory import checkpoint_file
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, test, and print a line."""
-    parser = Parser(prog="python -m mnist_cnn.evaluate", description="Test what a run trained.")
+    parser = Parser(prog="python -m mnist_cnn.evaluate", description="Test a trained network.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
-    parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: the one of the run")
+    parser.add_argument("--data-dir", type=Path, help="the folder with the data set; default: that of the run")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     for kind, (unit, most, _) in STRENGTHS.items():
@@ -45,18 +45,18 @@ def evaluate(
     distortions: Mapping[str, Sequence[float]] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Test a checkpoint on the test images of its data set, and on those distorted: {"shift": [0, 2, 4]}.
+    """Test a checkpoint on the test images of its data set, and on distorted ones: {"shift": [0, 2, 4]}.
 
     `device` is auto (a GPU if there is one), cpu, cuda or mps.
-    Raises InputError if the checkpoint, the data or the device cannot be used, RunError if the device fails.
+    Raises InputError for an unusable checkpoint, data set or device, RunError if the device fails.
     """
-    path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
+    path = checkpoint_file(run_or_file)  # before importing torch, so that a wrong name fails at once
 
     import lightning.pytorch as pl
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
-    from mnist_cnn.model.classifier import to_floats
+    from mnist_cnn.model.primitives import to_floats
     from mnist_cnn.reports.answers import robustness
     from mnist_cnn.runs.trained import load_trained
     from mnist_cnn.training.progress import quiet_lightning
@@ -72,12 +72,12 @@ def evaluate(
         enable_checkpointing=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,
-        plugins=[LightningEnvironment()],  # in one process, also where srun or torchrun started several
+        plugins=[LightningEnvironment()],  # one process, even under srun or torchrun
     )
     with device_errors("try --device cpu"):
         (tested,) = trainer.test(trained.classifier, trained.data, verbose=False)
         values = {"dataset": trained.dataset, "test_images": len(trained.test.labels), **to_floats(tested)}
-        trained.classifier.to(chosen)  # the trainer has moved it back
+        trained.classifier.to(chosen)  # the trainer moved it to the CPU
         for kind, strengths in (distortions or {}).items():
             (found,) = robustness([trained.classifier], trained.test, kind, strengths)
             values[kind] = {f"{strength:g}": found.accuracy[i] for i, strength in enumerate(strengths)}

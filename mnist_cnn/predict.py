@@ -1,7 +1,7 @@
 """Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--device auto] [--json | --csv]`.
 
 A picture is a PNG, JPEG, GIF, WebP, TIFF or BMP of one digit: a photo, a scan, a drawing, a plot or a screenshot.
-One that cannot be read gets a line on standard error, and the exit status is 2; the others are answered.
+Pictures that cannot be read are reported on standard error, and the exit status is 2; the others are classified.
 """
 
 import csv
@@ -18,12 +18,12 @@ from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import checkpoint_file
 
-_BATCH = 1000  # pictures in memory, and in one pass through the network: 2.5 times as fast as one by one (n = 5)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".heic"}  # HEIC is refused, not skipped
+_BATCH = 1000  # pictures in memory and per forward pass: 2.5 times as fast as one by one (n = 5)
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".heic"}  # HEIC: reported
 
 
 class Answer(NamedTuple):
-    """The digit that a picture shows and its probability, or the reason why the picture could not be read."""
+    """The digit in a picture and its probability, or the reason why the picture could not be read."""
 
     file: str
     digit: int | None = None
@@ -65,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_pictures(name: str) -> list[str]:
-    """Return the pictures in a folder or the files that match a pattern, in natural order; else the name itself."""
-    if os.path.isdir(name):  # noqa: PTH112 - false for a name that is too long
+    """Return the pictures in a folder or the files that match a pattern, in natural order, or else the name itself."""
+    if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
         found = [str(file) for file in Path(name).iterdir() if file.suffix.lower() in _SUFFIXES]
     else:
-        found = [] if os.path.lexists(name) else glob.glob(name)  # noqa: PTH207 - a Path takes no absolute pattern
+        found = [] if os.path.lexists(name) else glob.glob(name)  # noqa: PTH207 - Path.glob has no absolute patterns
     return sorted(found, key=_natural_order) or [name]
 
 
@@ -79,11 +79,11 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
 
 
 def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Iterator[Answer]:
-    """Yield an answer for each picture, in their order, computed on `device`: auto, cpu, cuda or mps.
+    """Yield an answer for each picture, in order, computed on `device`: auto, cpu, cuda or mps.
 
-    Raises InputError if the checkpoint or the device cannot be used, RunError if the device fails.
+    Raises InputError for an unusable checkpoint or device, RunError if the device fails.
     """
-    path = checkpoint_file(run_or_file)  # before torch is imported: a wrong name answers at once
+    path = checkpoint_file(run_or_file)  # before importing torch, so that a wrong name fails at once
 
     import torch
 

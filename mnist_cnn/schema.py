@@ -1,59 +1,31 @@
-"""The types and bounds of the configuration, one class per group. The defaults stand in conf/.
+"""The types and bounds of the configuration, one class per group. The defaults are in conf/.
 
-A field's default here is another thing: the value that a run was trained with before the key existed. A new key has one
-if it can be neutral; then runs, sweeps and searches that were begun before it are resumed after it.
+A default in this file is the value that runs had before the key existed. With it, older runs can be resumed.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Padding = Literal["valid", "same"]
 Pooling = Literal["max", "average", "stride", "none"]
 Norm = Literal["none", "batch"]
-PADDINGS: Final = get_args(Padding)
-POOLINGS: Final = get_args(Pooling)
-NORMS: Final = get_args(Norm)
-MOST_FILTERS: Final = 4096  # or units; a typing error must not fill the memory
-MOST_LAYERS: Final = 8
-MOST_THREADS: Final = 1024
-
-Filters = Annotated[int, Field(ge=1, le=MOST_FILTERS)]
+PADDINGS, POOLINGS, NORMS = get_args(Padding), get_args(Pooling), get_args(Norm)
+MOST_LAYERS, MOST_THREADS = 8, 1024
+Filters = Annotated[int, Field(ge=1, le=4096)]  # or units; a typo must not fill the memory
 Mirror = Annotated[str, Field(pattern=r"^((http|https|file)://|([A-Za-z]:)?[^:]+$)")]  # a URL, or a folder
 Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
-UNSET: Final = "(not set)"
-_DEVICE = "trainer.accelerator"  # a run may go on elsewhere
-
-# These settings decide where a run reads and writes and how fast it is, but not what it computes.
-_NOT_DECISIVE = {
-    "resume",
-    "report",
-    "job_timeout",
-    "threads",
-    "logger",
-    "checkpoint",
-    "data.dir",
-    "data.mirrors",
-    "data.fallback",
-    "hydra.searchpath",
-}
-
-
-def is_decisive(key: str) -> bool:
-    """Whether a setting decides what a run computes."""
-    return not {key, key.partition(".")[0]} & _NOT_DECISIVE
-
 
 class _Group(BaseModel):
-    """Strict: an integer is no boolean, text is no number, a key that is not listed is an error."""
+    """Strict: values are not converted to the type expected, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keys and values as they were given: primitives, nested as in conf/."""
+        """Return the keys and values that were given, as primitives, nested as in conf/."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
@@ -71,15 +43,18 @@ class Data(_Group):
     batch_size: int = Field(ge=1, le=60_000)
 
 
-class Augment(_Group):
-    """augment.*: how far training images are distorted."""
+class Augmentation(_Group):
+    """augment.*: the largest distortions of training images: uniform from minus to plus, `elastic` normal."""
 
-    shift: float = Field(0.0, ge=0, le=14)  # pixels
+    shift: float = Field(0.0, ge=0, le=14)  # pixels, along both axes
     turn: float = Field(0.0, ge=0, le=180)  # degrees
-    scale: Share = 0.0
-    shear: float = Field(0.0, ge=0, le=1)
-    elastic: float = Field(0.0, ge=0, le=8)  # pixels
-    stroke: float = Field(0.0, ge=0, le=4)
+    scale: Share = 0.0  # each axis by itself: 0.1 makes it 0.9 to 1.1 times as long
+    shear: float = Field(0.0, ge=0, le=1)  # the top moves sideways by this share of the height
+    elastic: float = Field(0.0, ge=0, le=8)  # pixels: the root mean square of the movement
+    stroke: float = Field(0.0, ge=0, le=4)  # the u in 2^u, the power of brightness 0-1: u > 0 thins strokes
+
+    def __bool__(self) -> bool:
+        return any(self.model_dump().values())
 
 
 class Conv(_Group):
@@ -103,27 +78,27 @@ class Dense(_Group):
 
 
 class Own(_Group, extra="allow"):
-    """model.* of one's own network: the full name of its class, and its options."""
+    """model.* of your own network: the full name of its class, and its options."""
 
     name: str
 
 
 def _kind_of_model(model: Any) -> str | None:
     name = model.get("name") if isinstance(model, Mapping) else getattr(model, "name", None)
-    if not isinstance(name, str) or name == "???":  # OmegaConf's word for a value that must be given
+    if not isinstance(name, str) or name == "???":  # OmegaConf's mark for a missing value
         return None
     return "own" if "." in name else name
 
 
 class Teacher(_Group):
-    """teacher.*: trained networks whose answers are learned instead of the labels."""
+    """teacher.*: trained networks whose outputs replace the labels."""
 
     runs: Annotated[str, Field(min_length=1)] | None = None
     temperature: float = Field(1.0, ge=0.1, le=100)
 
 
 class Optimizer(_Group, extra="allow"):
-    """optimizer.*: a class and its options. The common ones are typed; the class itself checks the others."""
+    """optimizer.*: a class and its options. Common options are typed here; the class checks the others."""
 
     target: str = Field(alias="_target_")
     lr: NotNegative
@@ -136,10 +111,10 @@ class Optimizer(_Group, extra="allow"):
 
 
 class Scheduler(_Group, extra="allow"):
-    """scheduler.*: a class and its options, or nothing. An option that is null stands for all advances of the run."""
+    """scheduler.*: a class and its options, or nothing. An option of null means the number of its steps in the run."""
 
     target: str | None = Field(None, alias="_target_")
-    interval: Literal["step", "epoch"] = "step"  # when it advances
+    interval: Literal["step", "epoch"] = "step"
 
     @model_validator(mode="after")
     def _options_need_a_class(self) -> "Scheduler":
@@ -151,14 +126,14 @@ class Scheduler(_Group, extra="allow"):
 
 
 class Trainer(_Group):
-    """trainer.*: the options of Lightning's Trainer that keep a run whole and comparable."""
+    """trainer.*: the options of Lightning's Trainer that work with exact resumption."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] | list[int]
     max_epochs: int = Field(ge=1, le=1_000_000)
     num_nodes: int = Field(1, ge=1)
     strategy: Literal["auto", "ddp"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"  # the weights stay float32
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     gradient_clip_val: NotNegative | None = None
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"
     deterministic: bool | Literal["warn"] | None = None
@@ -177,7 +152,7 @@ class Logger(_Group):
     """logger.*."""
 
     csv: bool
-    also: dict[str, Any] | None  # a logger of Lightning's, as _target_ and its options
+    also: dict[str, Any] | None  # a Lightning logger: _target_ and its options
 
 
 class Settings(_Group):
@@ -193,7 +168,7 @@ class Settings(_Group):
     checkpoint: Checkpoint
     teacher: Teacher
     data: Data
-    augment: Augment
+    augment: Augmentation
     model: Annotated[
         Annotated[Conv, Tag("conv")] | Annotated[Dense, Tag("dense")] | Annotated[Own, Tag("own")],
         Discriminator(_kind_of_model),
@@ -203,54 +178,9 @@ class Settings(_Group):
     trainer: Trainer
     logger: Logger
 
-    def decisive(self) -> dict[str, Any]:
-        """Return the settings that decide the result, flat: {"model.padding": "valid", ...}."""
-        return decisive(self.to_dict())
-
-
-def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the result of a configuration that is nested as in conf/, flat."""
-    return {
-        f"{group}.{key}" if key else group: value
-        for group, values in config.items()
-        for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
-        if is_decisive(f"{group}.{key}")
-    }
-
-
-Differences = dict[Any, tuple[Any, Any]]  # by key: the value then, and the value now
-
-
-def differences(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> Differences:
-    """Compare decisive settings. A key that one of them lacks has its neutral value there."""
-    pairs = {key: (then.get(key, neutral(key)), now.get(key, neutral(key))) for key in {**now, **then}}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and key != _DEVICE}
-
-
-def outdated_by(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> Differences:
-    """Return the differences for which a training cannot go on, but would have to begin anew.
-
-    More epochs are none, unless a scheduler planned its steps by them.
-    """
-    changed = differences(then, now)
-    before, after = changed.get("trainer.max_epochs", (UNSET, UNSET))
-    if before != UNSET and after > before and not any(key.startswith("scheduler.") for key in now):
-        del changed["trainer.max_epochs"]
-    return changed
-
-
-def neutral(key: Any) -> Any:
-    """Return the value that stands for "as before this key existed": the default of its field; UNSET if it has none."""
-    group, _, name = str(key).partition(".")
-    field = Settings.model_fields.get(group)
-    owners = [] if field is None else get_args(field.annotation) or (field.annotation,)  # model.* has two
-    fields = [getattr(owner, "model_fields", {}).get(name) for owner in owners] if name else [field]
-    values = [each.default for each in fields if each is not None and not each.is_required()]
-    return values[0] if values else UNSET
-
 
 class Range(_Group):
-    """The numbers between two bounds that a search tries: whole ones if the bounds are."""
+    """A range that a search samples: integers if both bounds are integers."""
 
     low: int | float
     high: int | float

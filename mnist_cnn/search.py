@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cnn.cli import Parser, command_line, run_command
+from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError, RunError, did_you_mean, missing_package
 from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range, Settings, is_decisive
+from mnist_cnn.schema import Range, Settings
 from mnist_cnn.searchpath import with_searchpath
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.signals import Stopped

@@ -114,6 +114,8 @@ def explain_hydra(error: Exception) -> str:
     message = " ".join(str(error).split("Config search path")[0].split())
     if message.startswith("Config group override"):  # model=null
         return "a group cannot be null: --help lists its choices"
+    if existing := re.match(r"Could not append to config. An item is already at '(\S+)'", message):
+        return f"{existing[1]} exists already: drop the +"
     if choice := re.search(r"Could not find '(\S+)/(\S+)' Available options in '\S+': (.*)", message):
         return _explain_choice(choice[1], choice[2], choice[3].split())
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:

@@ -24,8 +24,7 @@ from mnist_cnn.searchpath import job_overrides, with_searchpath
 from mnist_cnn.settings import CONF, load, quote_paths
 from mnist_cnn.sweeps.plan import is_sweep
 from mnist_cnn.sweeps.sweep import sweep
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import is_first_process, summarise, train
+from mnist_cnn.training.start import Options, is_first_process, summarise, train
 
 log = logging.getLogger(__name__)
 

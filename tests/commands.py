@@ -14,7 +14,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 SERVER: Any = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")  # Windows cannot fork
-SERVER.set_forkserver_preload(["mnist_cnn.training.job", "mnist_cnn.sweeps.sweep", "mnist_cnn.data.pictures"])
+SERVER.set_forkserver_preload(["mnist_cnn.training.assemble", "mnist_cnn.sweeps.sweep", "mnist_cnn.data.pictures"])
 
 _LIMIT = 300  # seconds; then a command prints where its threads are, and ends
 

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from mnist_cnn import DigitClassifier, load_classifier
-from mnist_cnn.data.augment import Augmentation, Augmenter
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.distortions import distort
 from mnist_cnn.data.images import scale
@@ -24,19 +24,20 @@ from mnist_cnn.model.teacher import Teacher
 from mnist_cnn.reports.answers import answer, robustness
 from mnist_cnn.reports.network import evidence, response_maps
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.schema import Augmentation
 from mnist_cnn.settings import compose
-from mnist_cnn.training.job import Job, assemble
-from mnist_cnn.training.start import train
+from mnist_cnn.training.assemble import assemble
+from mnist_cnn.training.fit import Training
+from mnist_cnn.training.start import Options, train
 from tests.away import DEVICE, crossings, kernels
-from tests.faults.configs import QUICK
 from tests.faults.runs import difference
+from tests.recipes import QUICK, SMALL
 
-TINY = (*QUICK, "model.channels=[4,8]")
-FEW = (*TINY, "data.train_size=640")
+FEW = (*SMALL, "data.train_size=640")
 PLAIN = ("optimizer=rmsprop",)
-CLIPPED = ("optimizer=adam", "scheduler=onecycle", "+trainer.gradient_clip_val=1", "checkpoint.every_steps=16")
+CLIPPED = ("optimizer=adam", "scheduler=onecycle", "trainer.gradient_clip_val=1", "checkpoint.every_steps=16")
 AUGMENTED = ("optimizer=nadam", "augment=elastic", "augment.stroke=1", "ema_decay=0.9", "data.val_size=500")
-Assemble = Callable[..., Job]
+Assemble = Callable[..., Training]
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Assemble:
     def trainer(**options: Any) -> pl.Trainer:
         return real(**options | {"strategy": SingleDeviceStrategy(DEVICE), "inference_mode": False})
 
-    def assemble_away(path: Path, *overrides: str) -> Job:
+    def assemble_away(path: Path, *overrides: str) -> Training:
         with monkeypatch.context() as patch:
             patch.setattr("mnist_cnn.training.trainer.pl", SimpleNamespace(Trainer=trainer, Callback=pl.Callback))
-            return assemble(compose(*overrides), Run(path))
+            return assemble(compose(*overrides), Run(path), Options())
 
     real = pl.Trainer
     monkeypatch.setattr(CPUAccelerator, "setup_device", lambda *_: None)
@@ -57,7 +58,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Assemble:
 
 
 @pytest.mark.parametrize("overrides", [PLAIN, CLIPPED, AUGMENTED])
-def test_a_training_on_a_device_is_the_cpus(overrides: tuple[str, ...], tmp_path: Path, away: Assemble) -> None:
+def test_training_on_a_device_gives_the_cpus_result(overrides: tuple[str, ...], tmp_path: Path, away: Assemble) -> None:
     on_cpu = train(compose(*FEW, *overrides), Run(tmp_path / "cpu"))
     result = away(tmp_path / "away", *FEW, *overrides).fit_and_test()
     assert result["device"] == "away:0"
@@ -77,15 +78,15 @@ def cut(trainer: pl.Trainer, *_: Any) -> None:
 
 
 @pytest.mark.parametrize("overrides", [CLIPPED, (*AUGMENTED, "checkpoint.every_steps=16")])
-def test_a_training_that_was_cut_on_a_device_resumes_bit_identically(
+def test_training_on_a_device_resumes_bit_identically(
     overrides: tuple[str, ...], tmp_path: Path, away: Assemble
 ) -> None:
-    away(tmp_path / "whole", *TINY, *overrides).fit_and_test()
-    interrupted = away(tmp_path / "cut", *TINY, *overrides)
+    away(tmp_path / "whole", *SMALL, *overrides).fit_and_test()
+    interrupted = away(tmp_path / "cut", *SMALL, *overrides)
     interrupted.trainer.callbacks.append(LambdaCallback(on_train_batch_end=cut))  # type: ignore[attr-defined]
     with pytest.raises(Cut):
         interrupted.fit_and_test()
-    resumed = away(tmp_path / "cut", *TINY, *overrides)
+    resumed = away(tmp_path / "cut", *SMALL, *overrides)
     assert resumed.resume_from
     resumed.fit_and_test()
     assert difference(tmp_path / "cut", tmp_path / "whole") == ""
@@ -103,15 +104,15 @@ def test_a_slab_never_waits_for_the_device(
         kernels.clear()
         crossings.clear()
 
-    job = away(tmp_path, *QUICK, "data.train_size=3072", *overrides)
-    job.trainer.callbacks.insert(0, LambdaCallback(on_train_batch_end=count))  # type: ignore[attr-defined]
-    job.fit_and_test()
+    training = away(tmp_path, *QUICK, "data.train_size=3072", *overrides)
+    training.trainer.callbacks.insert(0, LambdaCallback(on_train_batch_end=count))  # type: ignore[attr-defined]
+    training.fit_and_test()
     started, crossed = counted[1]  # the first slab sets up the optimizer, the last ends the epoch
     assert started <= 16 * most
     assert crossed == {"to the device": 1}
 
 
-def test_augmentation_is_the_cpus(sample: Dataset) -> None:
+def test_augmentation_on_a_device_equals_the_cpus(sample: Dataset) -> None:
     images, everything = sample.train.images[:20], torch.arange(20)
     strengths = Augmentation(shift=2, turn=10, scale=0.1, shear=0.1, elastic=1, stroke=1)
     on_cpu = Augmenter(strengths, 20, seed=0)(images, everything, 1)
@@ -122,7 +123,7 @@ def test_augmentation_is_the_cpus(sample: Dataset) -> None:
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_distortions_are_the_cpus(kind: str, sample: Dataset) -> None:
+def test_distortions_on_a_device_equal_the_cpus(kind: str, sample: Dataset) -> None:
     images = sample.test.images[:20]
     assert torch.equal(distort(images.to(DEVICE), kind, 2).cpu(), distort(images, kind, 2))
 
@@ -132,7 +133,7 @@ def classifier() -> DigitClassifier:
     return DigitClassifier({"channels": [4, 8]}).to(DEVICE)
 
 
-def test_predictions_are_the_cpus(classifier: DigitClassifier, sample: Dataset) -> None:
+def test_predictions_on_a_device_equal_the_cpus(classifier: DigitClassifier, sample: Dataset) -> None:
     found = classifier.predict(sample.test.images[:20].numpy())
     assert found.digits.device == DEVICE
     robust = robustness([classifier], sample.test, "shift", [2])
@@ -143,7 +144,7 @@ def test_predictions_are_the_cpus(classifier: DigitClassifier, sample: Dataset) 
     assert robust == robustness([classifier], sample.test, "shift", [2])
 
 
-def test_evidence_and_response_maps_are_the_cpus(sample: Dataset) -> None:
+def test_evidence_and_response_maps_on_a_device_equal_the_cpus(sample: Dataset) -> None:
     net, image = ConvNet(), sample.test.images[0]
     expected: list[Tensor] = [evidence(net, image, 3), *(maps for _, maps in response_maps(net, image))]
     net, image = net.to(DEVICE), image.to(DEVICE)

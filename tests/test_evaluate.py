@@ -21,7 +21,7 @@ def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trai
     assert answer == {key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc")}
 
 
-def test_a_checkpoint_file_is_as_good_as_its_run(trained: Trained, cli: Callable[..., Answer]) -> None:
+def test_a_checkpoint_file_gives_the_same_answer_as_its_run(trained: Trained, cli: Callable[..., Answer]) -> None:
     by_run, by_file = cli(evaluate.main, trained.path), cli(evaluate.main, Run(trained.path).last)
     assert by_run == by_file
     line = "mnist-sample: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on 1,000 test images\n"
@@ -48,13 +48,15 @@ def test_distorted_images_are_tested_too(trained: Trained, cli: Callable[..., An
     assert values["shift"]["0"] == values["test/acc"] > values["shift"]["2"] > values["shift"]["4"]
 
 
-def test_strengths_that_make_no_sense_are_one_line(trained: Trained, cli: Callable[..., Answer]) -> None:
+def test_strengths_out_of_range_are_one_line(trained: Trained, cli: Callable[..., Answer]) -> None:
     answer = cli(evaluate.main, trained.path, "--shift", "99")
-    allowed = "give strengths of 0 to 14 pixels, such as 1,2 or 0:14 or 0:14:2"
-    assert (answer.status, answer.err) == (2, f"error: --shift 99 cannot be used: {allowed}\n")
+    allowed = "give strengths from 0 to 14 pixels, such as 1,2 or 0:14 or 0:14:2"
+    assert (answer.status, answer.err) == (2, f"error: --shift 99 is not allowed: {allowed}\n")
 
 
-def test_what_cannot_be_evaluated_is_one_line(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+def test_missing_and_damaged_checkpoints_are_one_line(
+    trained: Trained, tmp_path: Path, cli: Callable[..., Answer]
+) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     for given in (tmp_path / "missing", tmp_path, tmp_path / "text.ckpt"):
         answer = cli(evaluate.main, given)
@@ -78,5 +80,5 @@ def test_a_device_that_is_not_there_is_one_line(
     for main, more in ((evaluate.main, []), (predict.main, ["tests/seven.jpg"])):
         answer = cli(main, trained.path, *more, "--device", "cuda")
         assert (answer.status, answer.out) == (2, "")
-        assert one_line(answer.err).startswith("error: --device cuda cannot be used: torch finds no such device")
+        assert one_line(answer.err).startswith("error: --device cuda is not available: torch finds no such device")
         assert cli(main, trained.path, *more, "--device", "cpu").status == 0

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mnist_cnn import schema
 from mnist_cnn.data import datasets
 from mnist_cnn.errors import InputError
-from mnist_cnn.model import nets
+from mnist_cnn.model import registry
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import CONF, compose, load
 
@@ -143,11 +143,11 @@ def test_a_wrong_choice_is_answered_with_the_right_ones(key: str) -> None:
     assert message(key, f"{last}x").endswith(f" (did you mean {last}?)")
 
 
-def test_the_choices_are_those_of_the_code() -> None:
+def test_the_schemas_choices_exist_in_the_code() -> None:
     assert set(CHOICES["data.name"]) == set(datasets.NAMES)
     assert CHOICES["model.padding"] == list(schema.PADDINGS)
     assert CHOICES["model.pooling"] == list(schema.POOLINGS)
-    assert {"conv", "dense"} == set(nets.NETS)
+    assert {"conv", "dense"} == set(registry.NETS)
 
 
 @pytest.mark.parametrize("value", [True, False, "warn", None])

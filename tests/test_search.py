@@ -14,8 +14,7 @@ from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.searches import session as module
 from mnist_cnn.settings import CONF, compose, load_search
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
+from mnist_cnn.training.start import Options, train
 from tests.commands import Command
 from tests.conftest import Answer, one_line
 
@@ -63,7 +62,7 @@ def test_a_search_prunes_resumes_the_promoted_and_tests_the_winner(
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_cnn.training.job.assemble", fail)
+        patch.setattr("mnist_cnn.training.assemble.assemble", fail)
         again = run(cli, f"n_trials={N}")
     assert again.out == answer.out
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import CONF, compose, quote_paths
 from tests.test_schema import changed, composed
@@ -44,12 +45,21 @@ DECISIVE = {
     "optimizer.centered": False,
     "trainer.accelerator": "auto",
     "trainer.devices": 1,
+    "trainer.num_nodes": 1,
+    "trainer.strategy": "auto",
     "trainer.max_epochs": 5,
+    "trainer.precision": "32-true",
+    "trainer.gradient_clip_val": None,
+    "trainer.gradient_clip_algorithm": "norm",
+    "trainer.deterministic": None,
+    "trainer.benchmark": None,
+    "trainer.detect_anomaly": False,
+    "trainer.profiler": None,
 }
 
 
 def test_decisive_settings_are_those_that_change_the_result() -> None:
-    assert composed().decisive() == DECISIVE
+    assert decisive(composed().to_dict()) == DECISIVE
 
 
 @pytest.mark.parametrize(
@@ -66,7 +76,7 @@ def test_decisive_settings_are_those_that_change_the_result() -> None:
     ],
 )
 def test_where_a_run_reads_and_how_fast_it_is_is_not_decisive(key: str, value: object) -> None:
-    assert changed(key, value).decisive() == composed().decisive()
+    assert decisive(changed(key, value).to_dict()) == decisive(composed().to_dict())
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,7 @@ def test_where_a_run_reads_and_how_fast_it_is_is_not_decisive(key: str, value: o
     ],
 )
 def test_what_changes_the_result_is_decisive(key: str, value: object) -> None:
-    assert changed(key, value).decisive() != composed().decisive()
+    assert decisive(changed(key, value).to_dict()) != decisive(composed().to_dict())
 
 
 @pytest.mark.parametrize(
@@ -96,6 +106,7 @@ def test_what_changes_the_result_is_decisive(key: str, value: object) -> None:
         ("trainer.lr=1", "there is no key trainer.lr (did you mean optimizer.lr?); --help lists all keys"),
         ("model.drop_out=1", "there is no key model.drop_out (did you mean model.dropout?); --help lists all keys"),
         ("model.weights=1", "there is no key model.weights; --help lists all keys"),
+        ("+trainer.precision=bf16-mixed", "trainer.precision exists already: drop the +"),
         ("optimizer=sgd optimizer.rho=0.9", "there is no key optimizer.rho with this choice of optimizer"),
     ],
 )

@@ -13,10 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mnist_cnn import evaluate, export, page
 from mnist_cnn.data import datasets
 from mnist_cnn.data.download import Unreachable
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.keras.__main__ import main as keras_main
-from mnist_cnn.model import nets
+from mnist_cnn.model import registry
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
@@ -176,7 +177,7 @@ def test_tensorboard_writes_into_the_run_directory(tmp_path: Path) -> None:
     (logged,) = events.Scalars("train/loss")
     assert str(logged.step) == Run(tmp_path).rows()[0]["step"]  # the optimizer's, not Lightning's batches
     settings = (tmp_path / "tensorboard" / "hparams.yaml").read_text()
-    assert all(f"{key}:" in settings for key in compose(*TINY).decisive())
+    assert all(f"{key}:" in settings for key in decisive(compose(*TINY).to_dict()))
 
 
 def test_the_command_trains_and_links_latest(here: Path, cli: Callable[..., Answer]) -> None:
@@ -278,7 +279,7 @@ def test_ones_own_network_is_named_by_its_class_in_every_command(
         "        super().__init__(nn.Flatten(), nn.Linear(784, width), nn.Tanh(), nn.Linear(width, 10))\n"
     )
     monkeypatch.syspath_prepend(here)
-    monkeypatch.setattr(nets, "NETS", dict(nets.NETS))
+    monkeypatch.setattr(registry, "NETS", dict(registry.NETS))
     mine = ("model=own", "model.name=my_networks.Wide", "+model.width=5", "hydra.run.dir=mine")
     assert cli(command, *QUICK, *mine).status == 0
     result = Run(here / "mine").result()
@@ -288,7 +289,7 @@ def test_ones_own_network_is_named_by_its_class_in_every_command(
     assert "cannot be written for Keras" in one_line(cli(keras_main, "export", "mine", "a.keras").err)
     assert cli(export.main, "mine", "a.safetensors").status == 0
     assert "Wide(width=5)  # from my_networks import Wide" in Path("MODEL_CARD.md").read_text()
-    del nets.NETS["my_networks.Wide"]
+    del registry.NETS["my_networks.Wide"]
     refused = one_line(cli(evaluate.main, "mine").err)
     assert "set MNIST_CNN_NETS=my_networks.Wide" in refused
     monkeypatch.setenv("MNIST_CNN_NETS", "my_networks.Wide")

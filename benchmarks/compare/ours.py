@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from mnist_cnn.cli import run_command
 
 if TYPE_CHECKING:
-    from mnist_cnn.training.job import Job
+    from mnist_cnn.training.fit import Training
 
 
-def prepare(folder: Path, data_dir: Path, *overrides: str) -> "Job":
+def prepare(folder: Path, data_dir: Path, *overrides: str) -> "Training":
     """Build the training that the command would run on the CPU."""
     from mnist_cnn.runs.directory import Run
     from mnist_cnn.settings import compose
-    from mnist_cnn.training.job import assemble
+    from mnist_cnn.training.assemble import assemble
+    from mnist_cnn.training.start import Options
 
-    return assemble(compose(*overrides, f"data.dir={data_dir}", "trainer=cpu"), Run(folder))
+    return assemble(compose(*overrides, f"data.dir={data_dir}", "trainer=cpu"), Run(folder), Options())
 
 
 def main() -> None:

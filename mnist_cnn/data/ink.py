@@ -1,6 +1,8 @@
-"""Find ink on paper: the sheet on a table, the colour of the ink, the paper beside it, and what differs from it.
+"""Find ink on paper: the panel or sheet that holds the digit, and how much each pixel differs from the paper.
 
-Pictures are arrays of rows, columns and channels, 0-255. A thing of 1/512 of the picture is one pixel.
+Pictures are arrays of rows, columns and channels, 0-255, at most 512 pixels on the longer side. The thresholds in this
+file and in box.py were chosen by hand, on the kinds of pictures in tests/disguises made of MNIST's training images;
+those for panels also on 40 test digits (measured in benchmarks/README.md).
 """
 
 import itertools
@@ -16,18 +18,18 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _FAINTEST = 12  # grey levels of 255 by which ink must differ from paper
-_SHEET_SIDE = 256  # pixels of the longer side; the sheet's edge is found on this scale
-_BORDER = 4  # of these pixels: where a sheet's edge is blurred
-_TINY = 64  # pixels of the longer side; a smaller picture shows panels, but no sheets
-_LEAST = 0.04  # of the picture: what a panel covers
-_COLOUR_SIDE = 40
-_WINDOW = 0.3  # of the longer side: wider than strokes
+_SHEET_SIDE = 256  # pixels of the longer side when looking for panels and sheets
+_BORDER = 4  # of these pixels: the width of a sheet's blurred edge
+_TINY = 64  # pixels of the longer side; smaller pictures may show panels, but no sheets
+_LEAST = 0.04  # the smallest panel, as a share of the picture
+_COLOUR_SIDE = 40  # pixels of the longer side when looking for the colour of the ink
+_WINDOW = 0.3  # of the longer side: wider than any stroke
 
 
 def find_ink(picture: Array) -> Array | None:
-    """Return how much each pixel differs from the paper, 0 to 1, without noise; None if nothing does.
+    """Return how much each pixel differs from the paper, 0 to 1, without noise; None if no pixel does.
 
-    Looks on a panel alone if no stroke on it is cut by its sides, or on the sheet alone if one lies on a table.
+    Reads only a panel if there is one and its sides cut no stroke, or else only the sheet if there is one.
     """
     panels, sheets = find_sheets(picture)
     on_panels = (_find_ink_on_sheet(picture, panel) for panel in panels)
@@ -54,7 +56,7 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 
 def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
-    """Return panels, those within others first, and sheets of paper. Of two such the larger comes first."""
+    """Return panels, innermost first, and sheets of paper, both then ordered by size, largest first."""
     tiny = max(picture.shape) < _TINY
     small = _resize(picture, 4 if tiny else min(1, _SHEET_SIDE / max(picture.shape)))
     slopes = [ndimage.gaussian_gradient_magnitude(small[..., channel], 1) for channel in range(small.shape[2])]
@@ -84,12 +86,12 @@ def find_sheets(picture: Array) -> tuple[list[Mask], list[Mask]]:
 
 
 def _is_panel(region: Mask) -> bool:
-    """A panel is an upright rectangle, at most twice as long as wide: a plot's image, a canvas to draw on."""
+    """A panel is an upright rectangle, at most twice as long as wide, such as the image in a plot or a canvas."""
     return bool(_frame(region, 1).mean() > 0.8 and max(region.shape) < 2 * min(region.shape))
 
 
 def _is_sheet(filled: Mask, picture: Array, area: float) -> bool:
-    """A sheet is convex and lighter than what surrounds it, and ink covers little of it."""
+    """A sheet is convex, lighter than its surroundings, and mostly free of ink."""
     light = picture.mean(axis=2)
     ring = ndimage.binary_dilation(filled, iterations=5) & ~ndimage.binary_dilation(filled, iterations=2)
     return bool(
@@ -114,9 +116,9 @@ def _find_ink_on_paper(picture: Array, sheet: Mask, window: float = _WINDOW) -> 
 
 
 def _gray_by_colour(picture: Array) -> Array:
-    """Project colours on the line from ink to paper, so that ink is dark.
+    """Project colours onto the axis from ink to paper, so that ink is dark.
 
-    Paper is the median of the neighbourhood; where ink lies differs from it the most.
+    The paper's colour is the median of the neighbourhood; ink is what differs from it the most.
     """
     small = _resize(picture, min(1, _COLOUR_SIDE / max(picture.shape)))
     window = max(3, max(small.shape) // 2) | 1
@@ -146,8 +148,8 @@ def _resize(picture: Array, ratio: float) -> Array:
 def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     """Return how much darker each pixel is than the paper around it, and the paper's noise, both in grey levels.
 
-    Grey closing with a window wider than any stroke removes ink from the paper and leaves the edges of shadows. What
-    lies in the shadow is divided by its light.
+    Grey closing with a window wider than any stroke removes the ink and keeps the edges of shadows. Pixels in a shadow
+    are divided by its brightness.
     """
     paper = ndimage.grey_closing(gray, max(3, window))
     middle = float(np.median(paper))
@@ -155,22 +157,22 @@ def _subtract_paper(gray: Array, window: int) -> tuple[Array, float]:
     difference = (paper - gray) / light
     frame = _frame(difference, max(1, round(0.04 * min(difference.shape))))
     paler = difference[difference <= _otsu_threshold(difference)]
-    if paler.size and 2 * np.median(frame) > difference.max() + np.median(paler):  # ink lies along the sides
+    if paler.size and 2 * np.median(frame) > difference.max() + np.median(paler):  # the frame contains ink
         frame = paler
-    level = float(np.median(frame))  # noise lifts the closing
+    level = float(np.median(frame))  # noise raises the closing
     distance = np.abs(frame - level)
     return difference - level, float(1.4826 * np.median(distance[distance <= np.median(distance)]))
 
 
 def _frame(values: NDArray[Any], width: int) -> NDArray[Any]:
-    """Return the values along the edge, which seldom are ink."""
+    """Return the values along the edge, which is rarely ink."""
     inner = np.zeros(values.shape, dtype=bool)
     inner[width:-width, width:-width] = True
     return values[~inner]
 
 
 def _otsu_threshold(values: Array) -> float:
-    """Return the threshold that splits values into two classes with the least variance within each (Otsu 1979)."""
+    """Return the threshold that minimises the variance within the two classes it separates (Otsu 1979)."""
     counts, edges = np.histogram(values, bins=128)
     middles = (edges[:-1] + edges[1:]) / 2
     below, total = counts.cumsum(), counts.sum()

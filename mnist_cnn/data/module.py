@@ -2,29 +2,24 @@
 
 import logging
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from mnist_cnn.data import datasets
-from mnist_cnn.data.augment import Augmentation, Augmenter
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
+from mnist_cnn.data.split import check_fold, epoch_indices, hold_out
 from mnist_cnn.errors import InputError, one_of
+from mnist_cnn.schema import Augmentation
 
 log = logging.getLogger(__name__)
 
 _FALLBACKS = ("sample", "error")
-_NO_NEED = "the images are in memory, on the device: leave it out"
-_INSTEAD = {"data_dir": "it is called dir", "root": "it is called dir"} | dict.fromkeys(
-    ("num_workers", "pin_memory", "persistent_workers"), _NO_NEED
-)
 _DEFAULT_DIR = "data"
 _EVALUATION_BATCH = 250  # images; affects speed and memory only
 
@@ -32,21 +27,21 @@ _EVALUATION_BATCH = 250  # images; affects speed and memory only
 class MNISTDataModule(pl.LightningDataModule):
     """torchvision's MNIST, or a relative of it: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
 
-    - `dir`: the folder with the files; they are downloaded into it.
+    - `dir`: the folder with the files; missing files are downloaded into it.
     - `name`: mnist, fashion_mnist, kmnist, qmnist, or sample.
-    - `mirrors`: where to download from, before torchvision's own mirrors: http, https and file URLs.
-    - `fallback`: where no source of MNIST answers, "sample" takes the embedded sample, "error" raises, as it
-      always does where `dir` or `mirrors` are given.
-    - `val_size`: how many of the 60,000 training images are held out, stratified, for validation.
-    - `fold`: which of the 60,000 / val_size disjoint parts that is.
-    - `train_size`: how many of the others are trained on, stratified too; None: all.
-    - `epoch_size`: how many images an epoch has, repeated if there are fewer; None: each once.
+    - `mirrors`: http, https or file URLs to download from, before torchvision's own mirrors.
+    - `fallback`: if MNIST cannot be downloaded, "sample" uses the embedded sample and "error" raises an error. With
+      `dir` or `mirrors` it is always an error.
+    - `val_size`: the number of training images held out for validation, stratified.
+    - `fold`: which of the 60,000 / val_size disjoint validation splits to hold out.
+    - `train_size`: the number of the other images to train on, stratified; None: all.
+    - `epoch_size`: the number of images per epoch. If there are fewer, they are repeated. None: each image once.
     - `batch_size`: the last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
-    - `seed`: of the split and of the order, which differs from epoch to epoch.
-    - `augmentation`: training images are floats 0-1, distorted anew in each epoch.
-    - `floats`: all images are floats 0-1, as any network takes them. `DigitClassifier` takes bytes, too.
+    - `seed`: of the split, and of the order, which differs from epoch to epoch.
+    - `augmentation`: distorts training images anew in each epoch; they are then floats 0-1.
+    - `floats`: all images are floats 0-1, for networks other than `DigitClassifier`, which also accepts bytes.
 
-    A checkpoint keeps all but the last two. Raises InputError for unknown names.
+    A checkpoint stores all but the last two. Raises InputError for unknown names.
     """
 
     def __init__(
@@ -63,36 +58,19 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         floats: bool = False,
-        **others: object,
     ) -> None:
         super().__init__()
-        for key in others:
-            hint = _INSTEAD.get(key, f"it has {', '.join(signature(MNISTDataModule).parameters)}")
-            raise InputError(f"MNISTDataModule has no argument {key}: {hint}")
-        self.save_hyperparameters(
-            {
-                "dir": str(dir),
-                "name": name,
-                "mirrors": [mirrors] if isinstance(mirrors, str) else [*mirrors],
-                "fallback": fallback,
-                "val_size": val_size,
-                "fold": fold,
-                "train_size": train_size,
-                "epoch_size": epoch_size,
-                "batch_size": batch_size,
-                "seed": seed,
-            },
-            logger=False,
-        )
         self.source, self.fallback = one_of("name", name, datasets.NAMES), one_of("fallback", fallback, _FALLBACKS)
-        self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else list(mirrors)
-        self.val_size, self.fold, self.batch_size, self.seed = val_size, fold, batch_size, seed
-        self.train_size, self.epoch_size, self.augmentation = train_size, epoch_size, augmentation
-        self.floats = floats
+        self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else [*mirrors]
+        self.val_size, self.fold, self.train_size, self.epoch_size = val_size, fold, train_size, epoch_size
+        self.batch_size, self.seed, self.augmentation, self.floats = batch_size, seed, augmentation, floats
         self.dataset: datasets.Dataset | None = None
+        kept = ("fallback", "val_size", "fold", "train_size", "epoch_size", "batch_size", "seed")
+        options = {"dir": str(dir), "name": name, "mirrors": self.mirrors} | {key: getattr(self, key) for key in kept}
+        self.save_hyperparameters(options, logger=False)
 
     def prepare_data(self) -> None:
-        """Download the files into `dir`, once per machine, or warn that the sample stands in for them."""
+        """Download missing files into `dir`, once per machine, or warn that the sample is used instead."""
         if self.dataset or self.source == datasets.SAMPLE or datasets.is_complete(self.source, self.dir):
             return
         if self._is_dir_given() and datasets.holds_pictures(self.dir):
@@ -102,7 +80,7 @@ class MNISTDataModule(pl.LightningDataModule):
         try:
             datasets.fetch(self.source, self.dir, self.mirrors)
         except Unreachable as error:
-            if not self._sample_may_stand_in():
+            if not self._may_use_sample():
                 raise InputError(f"data.dir={self.dir} does not hold {self.source}, and {error}") from error
             log.warning("WARNING: %s", error)
             log.warning(
@@ -116,17 +94,10 @@ class MNISTDataModule(pl.LightningDataModule):
             return
         self.dataset = self._read()
         train = self.dataset.train
-        if not 0 <= self.val_size < len(train.labels):
-            raise InputError(
-                f"data.val_size={self.val_size} leaves nothing to train on: "
-                f"{self.dataset.name} has {len(train.labels):,} training images"
-            )
-        folds = len(train.labels) // self.val_size if self.val_size else 1
-        if self.fold >= folds:
-            there_are = f"data.val_size={self.val_size} makes {folds} folds" if self.val_size else "give data.val_size"
-            raise InputError(f"data.fold={self.fold} does not exist (the first is 0): {there_are}")
-        kept, held = datasets.hold_out(train.labels, self.val_size, self.seed, self.fold)
-        self.train, self.val = _subset(train, self._epoch_indices(kept, train.labels[kept])), _subset(train, held)
+        check_fold(self.dataset.name, len(train.labels), self.val_size, self.fold)
+        kept, held = hold_out(train.labels, self.val_size, self.seed, self.fold)
+        chosen = kept[epoch_indices(train.labels[kept], self.train_size, self.epoch_size, self.seed)]
+        self.train, self.val = train.subset(chosen), train.subset(held)
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training images, in a different order each epoch."""
@@ -141,7 +112,7 @@ class MNISTDataModule(pl.LightningDataModule):
         return self._loader(self.train, self.batch_size, self.seed, augmenter)
 
     def val_dataloader(self) -> ResumableLoader | list[ResumableLoader]:
-        """Return the held-out images; no loader if there are none."""
+        """Return the held-out images, or no loader if there are none."""
         self._get_ready()
         return self._loader(self.val, _EVALUATION_BATCH) if self.val_size else []
 
@@ -156,11 +127,11 @@ class MNISTDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: the name of the data set."""
+        """Return what a checkpoint stores: the name of the data set."""
         return {"dataset": self.dataset.name} if self.dataset else {}
 
     def _get_ready(self) -> None:
-        """Do what a Trainer does before it asks for a loader."""
+        """Prepare the data if no Trainer did: loaders can be used without one."""
         if self.dataset is None:
             self.prepare_data()
             self.setup()
@@ -168,29 +139,12 @@ class MNISTDataModule(pl.LightningDataModule):
     def _read(self) -> datasets.Dataset:
         if self.source != datasets.SAMPLE and datasets.is_complete(self.source, self.dir):
             return datasets.read(self.source, self.dir)
-        if self.source == datasets.SAMPLE or self._sample_may_stand_in():
+        if self.source == datasets.SAMPLE or self._may_use_sample():
             return datasets.sample()
         raise InputError(f"data.dir={self.dir} does not hold {self.source}")
 
-    def _epoch_indices(self, kept: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " epoch"]:
-        """Return the indices of an epoch's images, of those that are kept for training."""
-        for key, size in (("train_size", self.train_size), ("epoch_size", self.epoch_size)):
-            if size is not None and size > len(kept):
-                raise InputError(f"data.{key}={size} is too many: there are {len(kept):,} images to train on")
-        if self.train_size is not None:
-            chosen = datasets.hold_out(labels, self.train_size, self.seed)[1]
-            kept, labels = kept[chosen], labels[chosen]
-        if self.epoch_size is None:
-            return kept
-        if self.epoch_size < len(kept):
-            raise InputError(
-                f"data.epoch_size={self.epoch_size} is too few: there are {len(kept):,} images to train on"
-            )
-        copies, rest = divmod(self.epoch_size, len(kept))
-        return torch.cat([kept.repeat(copies), kept[datasets.hold_out(labels, rest, self.seed)[1]]])
-
-    def _sample_may_stand_in(self) -> bool:
-        """Whether the sample, of MNIST's digits only, is better than an error: not if the user said where to look."""
+    def _may_use_sample(self) -> bool:
+        """Whether the sample may replace MNIST: not if the user said where to find MNIST."""
         given = self._is_dir_given() or bool(self.mirrors)
         return self.source == "mnist" and self.fallback == "sample" and not given
 
@@ -205,9 +159,5 @@ class MNISTDataModule(pl.LightningDataModule):
         return load_batches(InMemory(images, order, self._device(), augmenter, self.floats), batch_size)
 
     def _device(self) -> torch.device:
-        """Return where the images lie: 47 MB stay on the device, batches are sliced there."""
+        """Return the device that holds all images (47 MB); batches are sliced there."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-
-
-def _subset(images: Images, indices: Int64[Tensor, " n"]) -> Images:
-    return Images(*(part[indices] for part in images))

@@ -1,12 +1,12 @@
 """The order of the images in an epoch, and a DataLoader that can be resumed within one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 
 from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
@@ -14,15 +14,15 @@ from mnist_cnn.data.images import scale
 
 
 class EpochOrder(DistributedSampler[int]):
-    """The indices of an epoch's images, in an order that is a function of (seed, epoch) alone.
+    """The indices of an epoch's images, in an order that depends only on (seed, epoch).
 
-    Without a seed it is the order of the data. Of several processes (`rank` of `world`) each takes every world-th
-    image; in training the order then repeats its first images, so that all have equally many, as DDP needs. Lightning
-    leaves a DistributedSampler as it is. Where nobody calls `set_epoch`, each pass is the next epoch.
+    Without a seed it is the order of the data. With several processes (`rank` of `world`), each takes every world-th
+    image; in training the first images are repeated so that all processes have equally many, as DDP needs. Lightning
+    does not replace a DistributedSampler. If nothing calls `set_epoch`, each pass is the next epoch.
     """
 
     def __init__(self, images: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
-        super().__init__(range(images), num_replicas=world, rank=rank)  # type: ignore[arg-type]  # it asks for the length
+        super().__init__(range(images), num_replicas=world, rank=rank)  # type: ignore[arg-type]  # only their number matters
         self.images, self.order_seed, self.rank, self.world = images, seed, rank, world
         self.epoch = self.position = self._start = 0
         self._ended = False
@@ -35,7 +35,7 @@ class EpochOrder(DistributedSampler[int]):
     def __iter__(self) -> Iterator[int]:
         if self._ended:
             self.set_epoch(self.epoch + 1)
-        self.position, self._start = self._start, 0  # only the resumed epoch starts in its middle
+        self.position, self._start = self._start, 0  # only a resumed epoch starts in the middle
         for index in self.indices()[self.position :].tolist():
             self.position += 1
             self._ended = self.position == len(self)
@@ -45,41 +45,29 @@ class EpochOrder(DistributedSampler[int]):
         """Return all indices of this process's share of the epoch, in order."""
         if self.order_seed is None:
             return torch.arange(self.rank, self.images, self.world)
-        # one seed from two numbers: neighbouring seeds must not share epochs. torch takes 32 bits: seeds 4,096 apart do
+        # not hashed as in augment.py: that would change the weights of every run. Neighbouring seeds share no epochs;
+        # seeds 4,096 apart do, since torch uses 32 bits
         generator = torch.Generator().manual_seed(self.order_seed * 2**20 + self.epoch)
         order = torch.randperm(self.images, generator=generator)
         return torch.cat([order, order[: len(self) * self.world - self.images]])[self.rank :: self.world]
 
     def set_epoch(self, epoch: int) -> None:
-        """Start that epoch. Lightning calls this; in the epoch that is resumed, the position stays."""
+        """Start an epoch. Lightning calls this; a resumed epoch keeps its position."""
         self._ended = False
         if epoch != self.epoch:
             self.epoch, self._start = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, and how many of its images have been handed out."""
+        """Return the epoch, and the number of its images that were yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue there."""
+        """Continue from a saved state."""
         self.epoch, self._start, self._ended = state["epoch"], state["position"], False
 
 
-class Chosen(Sequence[tuple[Tensor, Tensor]]):
-    """Images and their labels as two tensors; as a sequence it has pairs, which torch's own collate function takes."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.batch = images, labels
-
-    def __len__(self) -> int:
-        return len(self.batch[1])
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.batch[0][index], self.batch[1][index]
-
-
 class InMemory(Dataset[tuple[Tensor, Tensor]]):
-    """Images with their labels, sliced by whole batches, and augmented in training."""
+    """Images with their labels, sliced one batch at a time, and augmented in training."""
 
     def __init__(
         self,
@@ -96,45 +84,42 @@ class InMemory(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pair: tuple[Tensor, Tensor] = self.__getitems__([index])[0]
-        return pair
+        image, label = self.__getitems__([index])[0]
+        return image, label
 
-    def __getitems__(self, indices: list[int]) -> Chosen:
-        """Return several images at once; torch's fetcher looks for this method."""
-        on_cuda = self.labels.is_cuda  # from pinned memory the copy does not wait for the device
+    def __getitems__(self, indices: list[int]) -> TensorDataset:
+        """Return a batch, which torch's default collate function also accepts. DataLoader prefers this method."""
+        on_cuda = self.labels.is_cuda  # a copy from pinned memory does not wait for the device
         chosen = torch.tensor(indices, pin_memory=on_cuda).to(self.labels.device, non_blocking=on_cuda)
         images = self.images[chosen]
         if self.augmenter:
             images = self.augmenter(images, chosen, self.order.epoch)
-        return Chosen(scale(images) if self.floats else images, self.labels[chosen])
+        return TensorDataset(scale(images) if self.floats else images, self.labels[chosen])
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
-    """A DataLoader that tells Lightning where it stands, so that a run can resume within an epoch."""
+    """A DataLoader with a state, so that Lightning can resume within an epoch."""
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position in the epoch, unless Lightning has replaced the sampler, as for overfit_batches."""
+        """Return the position in the epoch; nothing if Lightning replaced the sampler, as overfit_batches does."""
         return self.sampler.state_dict() if isinstance(self.sampler, EpochOrder) else {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue there."""
+        """Continue from a saved state."""
         if isinstance(self.sampler, EpochOrder):
             self.sampler.load_state_dict(state)
 
 
 def load_batches(data: InMemory, batch_size: int) -> ResumableLoader:
-    """Return a loader of batches: images (batch, 1, 28, 28) and labels (batch,), on the data's device.
-
-    The last may be short.
-    """
+    """Return a loader of images (batch, 1, 28, 28) and labels (batch,) on the data's device. The last may be short."""
     return ResumableLoader(
         data,
         batch_size=batch_size,
         sampler=data.order,
-        collate_fn=_take,
-        generator=torch.Generator(),  # iterating draws a number from it; the global generator must not notice
+        collate_fn=_tensors,
+        generator=torch.Generator(),  # iterating draws a number, which must not come from the global generator
     )
 
 
-def _take(chosen: Any) -> Any:
-    return chosen.batch
+def _tensors(batch: Any) -> Any:
+    return batch.tensors

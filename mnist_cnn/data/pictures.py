@@ -1,7 +1,7 @@
 """Convert any picture of a digit to MNIST's form: 28x28 bytes, light ink on black, the digit in a 20x20 box.
 
-LeCun, Cortes and Burges scaled the digit's longer side to 20 pixels, and placed its centre of mass in the middle. In
-all 70,000 images the longer side has 19 or 20 pixels, and the centre of mass is within 0.52 of row and column 14.
+LeCun, Cortes and Burges scaled the digit's longer side to 20 pixels and centred its centre of mass. In all 70,000
+images the longer side has 19 or 20 pixels, and the centre of mass is within 0.52 of row and column 14.
 """
 
 import math
@@ -19,16 +19,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from scipy import ndimage
 from torch import Tensor
 
+from mnist_cnn.data.box import BOX, CENTRE, crop_to_strokes, fill_outline, fit_into_box, limit_width
 from mnist_cnn.data.images import SIDE
 from mnist_cnn.data.ink import bounding_box, find_ink
-from mnist_cnn.data.strokes import BOX, CENTRE, crop_to_strokes, fill_outline, fit_into_box, limit_width
 from mnist_cnn.errors import InputError
 
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")  # others can run programs (EPS) or take minutes (PPM)
-_MOST_PIXELS = 50_000_000  # to decode; takes at most 900 MB and 2 seconds
-_MOST_EXIF = 2**18  # bytes; one segment of a JPEG has up to 65,000
-_MOST_SCANNED = 1_500_000_000  # pixels of a JPEG times its scans, 1 ns each; a progressive JPEG has 10 scans
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")  # other formats can run programs (EPS) or take minutes (PPM)
+_MOST_PIXELS = 50_000_000  # decoding takes at most 900 MB and 2 seconds
+_MOST_EXIF = 2**18  # bytes; a segment of a JPEG has at most 65,000
+_MOST_SCANNED = 1_500_000_000  # pixels x scans of a JPEG, 1 ns each; a progressive JPEG has 10 scans
 _MOST_IN_RUNS = 1_000_000  # pixels of a run-length encoded BMP, 1.2 microseconds each
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a scan's marker, length and channels
 
@@ -36,7 +36,7 @@ _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a s
 def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
     """Read a photo, scan or drawing of one digit, and convert it to MNIST's form.
 
-    A picture that already has this form does not change by a byte.
+    A picture that already has this form is returned unchanged.
     Raises InputError if the file is missing, cannot be decoded, is too large, or is blank.
     """
     try:
@@ -49,7 +49,7 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
         raise InputError(f"{path} does not exist") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that can be read: give one of {', '.join(_FORMATS)}") from error
-    except Exception as error:  # decoders raise every kind
+    except Exception as error:  # decoders raise errors of any type
         raise InputError(f"{path} is not a picture that can be read: {error}") from error
     if _has_mnist_form(picture):
         return torch.from_numpy(_stretch(picture[..., 0]))
@@ -60,8 +60,8 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
 
 
 def _check_effort(image: ImageFile.ImageFile) -> None:
-    """Raise an error if decoding would take more time or memory than the picture's size tells."""
-    tags = getattr(image, "tag_v2", {})  # a small TIFF may be the corner of a large tile
+    """Raise an error if decoding would take much more time or memory than the picture's size suggests."""
+    tags = getattr(image, "tag_v2", {})  # a small TIFF may be part of a large tile
     if int(tags.get(Base.TileWidth, 0)) * int(tags.get(Base.TileLength, 0)) > _MOST_PIXELS:
         raise Image.DecompressionBombError
     if image.format == "BMP" and image.info["compression"] in (1, 2) and math.prod(image.size) > _MOST_IN_RUNS:
@@ -74,18 +74,18 @@ def _check_effort(image: ImageFile.ImageFile) -> None:
 
 
 def _decode(image: Image.Image) -> NDArray[np.float32]:
-    """Decode to rows, columns and channels (one if it is grey), 0-255, upright, at most 512 on the longer side."""
+    """Decode to rows, columns and channels (one if grey), 0-255, upright, at most 512 pixels on the longer side."""
     image.draft(image.mode, (_WORKING_SIDE, _WORKING_SIDE))  # decodes a large JPEG at a fraction of its size
     if image.width * image.height > _MOST_PIXELS:
         raise Image.DecompressionBombError
     image.load()
-    if len(image.info.get("exif", b"")) > _MOST_EXIF:  # a PNG's may stand behind its pixels
+    if len(image.info.get("exif", b"")) > _MOST_EXIF:  # in a PNG it may come after the pixels
         raise ValueError(f"its EXIF data has more than {_MOST_EXIF:,} bytes")
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode == "1" and min(image.size) > 2 * SIDE:  # grey may be dots
+    if image.mode == "1" and min(image.size) > 2 * SIDE:  # dots may represent grey
         image = image.convert("L").filter(ImageFilter.BoxBlur(1))
-    stated = image.mode[0] not in "IF"  # 8 bits or fewer
-    if stated:
+    is_8_bit = image.mode[0] not in "IF"  # or fewer bits
+    if is_8_bit:
         image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in "1L" else "RGB")
     else:
         image = Image.fromarray(np.asarray(image).astype(np.float32))
@@ -95,18 +95,18 @@ def _decode(image: Image.Image) -> NDArray[np.float32]:
         pixels = _flatten(pixels[..., :3], pixels[..., 3:])
     if not np.isfinite(pixels).all():
         raise ValueError("it contains NaN or infinite values")
-    if not stated or pixels.max() <= 1:  # bytes may hold a mask
+    if not is_8_bit or pixels.max() <= 1:  # a mask of 0 and 1
         pixels *= 255 / _full_range(float(pixels.max()))
     return pixels[..., :1] if (pixels[..., :1] == pixels).all() else pixels
 
 
 def _full_range(greatest: float) -> float:
-    """Return what white is where the file does not say: 1 in fractions, else all ones in 8 bits or more."""
+    """Guess the value of white: 1 for fractions, otherwise all ones in 8 or more bits."""
     return 1 if greatest <= 1 else max(255, 2 ** np.ceil(np.log2(greatest + 1)) - 1)
 
 
 def _flatten(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put a partly transparent picture on its own paper's tone, or strokes alone on a contrasting tone."""
+    """Put a partly transparent picture on its own background colour, or bare strokes on a contrasting one."""
     opaque = alpha[..., 0] > 127
     shown = colours[opaque] if opaque.any() else np.zeros((1, 3), dtype=np.float32)
     light = shown.mean(axis=1)
@@ -117,7 +117,7 @@ def _flatten(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArra
 
 
 def _stretch(gray: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scale a dim picture so that its brightest pixel is 255; no digit of MNIST is dimmer than half of that."""
+    """Scale a dim picture so that its brightest pixel is 255. Every digit of MNIST has a pixel of 128 or more."""
     return np.rint(gray * (255 / gray.max() if gray.max() < 128 else 1)).astype(np.uint8)
 
 

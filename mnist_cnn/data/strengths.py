@@ -1,4 +1,4 @@
-"""How strongly images may be distorted: what `data.distortions` takes, and how it is typed."""
+"""The strengths of `data.distortions`, and how they are given on a command line."""
 
 from typing import Final, NamedTuple
 
@@ -6,7 +6,7 @@ from mnist_cnn.errors import InputError
 
 
 class Strengths(NamedTuple):
-    """The unit of a distortion's strength, the largest that leaves something to see, and the usual ones."""
+    """The unit of a distortion's strength, the largest strength allowed, and those tested by default."""
 
     unit: str
     most: int
@@ -18,15 +18,13 @@ STRENGTHS: Final = {
     "turn": Strengths("degrees", 180, (0, 15, 30, 45, 60)),
     "elastic": Strengths("pixels", 8, (0, 1, 2, 3, 4)),
 }
-
-
-_MOST = 1000  # strengths at once
+_MOST = 1000  # strengths in a range
 
 
 def parse_strengths(kind: str, text: str) -> list[float]:
     """Parse 1,2,4 or START:STOP or START:STOP:STEP, both ends included.
 
-    Raises InputError for what is no such list, and for strengths out of range.
+    Raises InputError for other text, and for strengths out of range.
     """
     unit, most, _ = STRENGTHS[kind]
     try:
@@ -41,6 +39,6 @@ def parse_strengths(kind: str, text: str) -> list[float]:
     if not strengths or text.count(":") > 2 or not all(0 <= strength <= most for strength in strengths):
         example = f"1,2 or 0:{most} or 0:{most}:2"
         raise InputError(
-            f"--{kind} {text or repr(text)} cannot be used: give strengths of 0 to {most} {unit}, such as {example}"
+            f"--{kind} {text or repr(text)} is not allowed: give strengths from 0 to {most} {unit}, such as {example}"
         )
     return strengths

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cnn.cli import command_line
+from mnist_cnn.differences import is_decisive
 from mnist_cnn.exporting.torch_code import torch_code
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import dataset_of
 from mnist_cnn.runs.directory import Run, run_of
-from mnist_cnn.schema import is_decisive
 
 _CARD = """\
 # {file}

@@ -9,7 +9,8 @@ from mnist_cnn.files import write_atomically
 from mnist_cnn.keras import files, nets, weights
 from mnist_cnn.keras.files import KerasFile
 from mnist_cnn.model.classifier import DigitClassifier
-from mnist_cnn.model.nets import layers_of, outline_net
+from mnist_cnn.model.nets import layers_of
+from mnist_cnn.model.registry import outline_net
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import load_classifier

@@ -9,7 +9,7 @@ from torch import nn
 
 from mnist_cnn.errors import InputError, abbreviate
 from mnist_cnn.keras.files import KerasFile, Layer, kind_of
-from mnist_cnn.model.nets import outline_net
+from mnist_cnn.model.registry import outline_net
 from mnist_cnn.schema import PADDINGS, POOLINGS
 
 # The settings that decide a layer's output and are the same in all our networks

@@ -1,33 +1,30 @@
 """The networks: images (batch, 1, 28, 28), values 0-1, to logits (batch, 10)."""
 
-import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from importlib import import_module
-from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mnist_cnn.errors import InputError, abbreviate, one_of
+from mnist_cnn.errors import InputError, one_of
 from mnist_cnn.schema import MOST_LAYERS, NORMS, PADDINGS, POOLINGS
 
 if TYPE_CHECKING:
     from mnist_cnn.schema import Norm, Padding, Pooling
 else:
-    Norm = Padding = Pooling = str  # checked by the constructor, whose message tells what to give
+    Norm = Padding = Pooling = str  # the constructor checks them, with a better message than a type checker's
 
 CLASSES: Final = 10
+_SIDE = 28
 
 
 class _Net(nn.Sequential):
     """A sequence of named layers."""
 
     def __getitem__(self, index: slice | int) -> Any:
-        """Return a layer; for a slice a sequence of layers, which is no network of this class."""
+        """Return a layer, or for a slice an nn.Sequential of layers."""
         if isinstance(index, slice):
             return nn.Sequential(OrderedDict([*self.named_children()][index]))
         return super().__getitem__(index)
@@ -39,15 +36,15 @@ class ConvNet(_Net):
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
 
     - `padding`: "valid" (each convolution trims 2 pixels off height and width) or "same" (zeros keep them).
-    - `pooling`, by 2 after every convolution but the last: "max", "average", "stride" (the convolution itself takes
-      every second position), or "none".
-    - `final_pooling`: pool after the last convolution, too.
+    - `pooling`: how height and width are halved after every convolution but the last: "max", "average", "stride" (the
+      convolution itself has stride 2), or "none".
     - `channels`: the number of filters of each convolution.
-    - `hidden`: the units of a dense layer with ReLU before the last one; none if None.
-    - `dropout`: the share of the dense layer's inputs that are set to zero in training, in [0, 1).
+    - `dropout`: the share of the last layer's inputs that are set to zero in training, in [0, 1).
     - `norm`: "none", or "batch": batch normalization after each convolution, with Keras's epsilon and momentum.
+    - `hidden`: the units of a dense layer with ReLU before the last layer; None: no such layer.
+    - `final_pooling`: also pool after the last convolution.
 
-    Raises InputError for other values, and where pooling leaves a convolution no pixels.
+    Raises InputError for other values, and if pooling leaves a convolution no pixels.
     """
 
     def __init__(
@@ -64,116 +61,44 @@ class ConvNet(_Net):
         one_of("pooling", pooling, POOLINGS)
         one_of("norm", norm, NORMS)
         if not 0 <= dropout < 1:
-            raise InputError(f"dropout={dropout} cannot be used: give 0 or more, but less than 1")
+            raise InputError(f"dropout={dropout} is out of range: give 0 or more, but less than 1")
         if not 1 <= len(channels) <= MOST_LAYERS:
-            raise InputError(f"channels={channels} cannot be used: give a list of 1 to {MOST_LAYERS} filter counts")
+            raise InputError(f"channels={channels} has a wrong length: give a list of 1 to {MOST_LAYERS} filter counts")
+        reductions = [pooling] * (len(channels) - 1) + [pooling if final_pooling else "none"]
+        sides = _sides(padding, reductions)
+        if sides[-1] < 1:
+            number = next(number for number, side in enumerate(sides) if side < 1)
+            hint = "; model.padding=same keeps enough" if _sides("same", reductions)[-1] >= 1 else ""
+            raise InputError(f"channels={list(channels)} is too deep: layer {number} has no pixels left{hint}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        side, previous = 28, 1
-        for number, filters in enumerate(channels, start=1):
-            reduction = pooling if number < len(channels) or final_pooling else "none"
-            for name, layer in _block(side, previous, filters, padding, reduction, norm).items():
-                layers[f"{name}{number}"] = layer
-            side, previous = _side_after(side, padding, reduction), filters
-            if side < 1:
-                would_fit = _last_side("same", pooling, len(channels)) >= 1  # already tried, if padding is "same"
-                hint = "; model.padding=same keeps enough" if would_fit else ""
-                raise InputError(f"channels={list(channels)} is too deep: layer {number} has no pixels left{hint}")
+        for number, (inputs, filters) in enumerate(zip([1, *channels], channels, strict=False), start=1):
+            block = _block(sides[number - 1], inputs, filters, padding, reductions[number - 1], norm)
+            layers.update((f"{name}{number}", layer) for name, layer in block.items())
         layers["flatten"] = nn.Flatten()
-        inputs = previous * side**2
+        features = channels[-1] * sides[-1] ** 2
         if hidden is not None:
-            layers["dense1"], layers["relu"] = nn.Linear(inputs, hidden), nn.ReLU()
-            inputs = hidden
+            layers["dense1"], layers["relu"] = nn.Linear(features, hidden), nn.ReLU()
         if dropout:
             layers["dropout"] = nn.Dropout(dropout)
-        layers["dense"] = nn.Linear(inputs, CLASSES)
+        layers["dense"] = nn.Linear(features if hidden is None else hidden, CLASSES)
         super().__init__(layers)
         initialise_like_keras(self)
 
 
 class DenseNet(_Net):
-    """One hidden layer with ReLU. It knows nothing of which pixels are neighbours: convolution is compared with it.
+    """One hidden layer with ReLU, as a comparison: it does not know which pixels are neighbours.
 
-    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
+    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10). `hidden` is the number of its units.
     """
 
     def __init__(self, hidden: int = 512) -> None:
         layers = OrderedDict[str, nn.Module]()
         layers["flatten"] = nn.Flatten()
-        layers["dense1"] = nn.Linear(28 * 28, hidden)
+        layers["dense1"] = nn.Linear(_SIDE**2, hidden)
         layers["relu1"] = nn.ReLU()
         layers["dense"] = nn.Linear(hidden, CLASSES)
         super().__init__(layers)
         initialise_like_keras(self)
-
-
-_SHIPPED: Final[Mapping[str, type[nn.Module]]] = {"conv": ConvNet, "dense": DenseNet}
-NETS: Final[dict[str, type[nn.Module]]] = {**_SHIPPED}  # by the name that a checkpoint may give
-
-
-def register_net(net: type[nn.Module] | str) -> None:
-    """Let checkpoints and the configuration name a network of your own: a class, or its full name to import.
-
-    It maps images (batch, 1, 28, 28), 0-1, to logits (batch, 10). A checkpoint alone never causes an import.
-    Raises InputError if there is no such class.
-    """
-    if isinstance(net, str):
-        module, _, name = net.rpartition(".")
-        try:
-            net = getattr(import_module(module), name)
-        except Exception as error:  # the module is the user's: it may raise anything
-            raise InputError(f"model.name={net} cannot be imported: {type(error).__name__}: {error}") from error
-    if not (isinstance(net, type) and issubclass(net, nn.Module)):
-        raise InputError(f"{net} is no class of torch.nn.Module")
-    NETS[f"{net.__module__}.{net.__qualname__}"] = net
-
-
-def build_net(name: str = "conv", **options: Any) -> nn.Module:
-    """Build a network by its name in NETS, or one that the environment variable MNIST_CNN_NETS lists.
-
-    Raises InputError for an unknown name, option or value.
-    """
-    if name not in NETS and name in os.environ.get("MNIST_CNN_NETS", "").split(","):
-        register_net(name)
-    if name not in NETS and "." in str(name):
-        raise InputError(
-            f"the network {abbreviate(name)} is not imported because a file names it: "
-            f"call mnist_cnn.register_net first, or set MNIST_CNN_NETS={abbreviate(name)}"
-        )
-    known = signature(NETS[one_of("model", name, NETS)]).parameters
-    takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in known.values())
-    if not takes_any and (unknown := options.keys() - known):
-        raise InputError(f"model {name} has no option {min(unknown)}: it has {', '.join(known) or 'none'}")
-    return NETS[name](**options) if name in _SHIPPED else _build_own(name, options)
-
-
-def _build_own(name: str, options: Mapping[str, Any]) -> nn.Module:
-    try:
-        net = NETS[name](**options)
-        in_training = net.training
-        with torch.no_grad():
-            shape = tuple(net.eval()(torch.zeros(2, 1, 28, 28)).shape)
-        net.train(in_training)
-    except Exception as error:  # the class is the user's: it may raise anything
-        raise InputError(f"the network {name} cannot be used: {type(error).__name__}: {error}") from error
-    if shape != (2, CLASSES):
-        raise InputError(f"the network {name} maps two images to shape {shape}: expected {(2, CLASSES)}")
-    return net
-
-
-def layers_of(net: nn.Module) -> nn.Sequential:
-    """Return a network whose layers follow one another.
-
-    Raises InputError for any other: what looks into the layers cannot be done.
-    """
-    if isinstance(net, nn.Sequential):
-        return net
-    raise InputError(f"the network {type(net).__name__} cannot be used here: it is no torch.nn.Sequential")
-
-
-def outline_net(name: str = "conv", **options: Any) -> nn.Module:
-    """Build a network that takes no memory for its weights: a file of a few bytes may ask for gigabytes."""
-    with torch.device("meta"):
-        return build_net(name, **options)
 
 
 def initialise_like_keras(net: nn.Module) -> None:
@@ -184,10 +109,17 @@ def initialise_like_keras(net: nn.Module) -> None:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
 
 
-def fold(net: nn.Sequential) -> nn.Sequential:
-    """Return a network that computes the same at inference without batch normalization and dropout.
+def layers_of(net: nn.Module) -> nn.Sequential:
+    """Return the network as the nn.Sequential that it is. Raises InputError for other networks."""
+    if isinstance(net, nn.Sequential):
+        return net
+    raise InputError(f"the network {type(net).__name__} is not supported here: it is no torch.nn.Sequential")
 
-    A normalization that follows a convolution is multiplied into its kernels (torch.nn.utils.fusion).
+
+def fold(net: nn.Sequential) -> nn.Sequential:
+    """Return a network without batch normalization and dropout that computes the same at inference.
+
+    A normalization after a convolution is multiplied into its kernels (torch.nn.utils.fusion).
     """
     layers = OrderedDict[str, nn.Module]()
     for name, layer in deepcopy(net).eval().named_children():
@@ -203,7 +135,7 @@ def _block(side: int, inputs: int, filters: int, padding: str, pooling: str, nor
     """Return a convolution with its normalization, pooling and ReLU, in the order in which they are computed."""
     block: dict[str, nn.Module] = {}
     if pooling == "stride" and padding == "same":
-        before = side % 2  # as Keras pads for stride 2: an even side below and to the right only
+        before = side % 2  # like Keras with stride 2: an even side is padded only below and to the right
         block["pad"] = nn.ZeroPad2d((before, 1, before, 1))
     if pooling == "stride":
         block["conv"] = nn.Conv2d(inputs, filters, 3, stride=2)
@@ -211,22 +143,21 @@ def _block(side: int, inputs: int, filters: int, padding: str, pooling: str, nor
         block["conv"] = nn.Conv2d(inputs, filters, 3, padding=padding)
     if norm == "batch":
         block["norm"] = nn.BatchNorm2d(filters, eps=1e-3, momentum=0.01)
-    if pooling == "max":  # pooling first: the maximum commutes with ReLU exactly, on a quarter of the values
+    if pooling == "max":  # before ReLU: the result is the same, for a quarter of the values
         return block | {"pool": nn.MaxPool2d(2), "relu": nn.ReLU()}
-    if pooling == "average":  # the average does not
+    if pooling == "average":  # after ReLU: the average does not commute with it
         return block | {"relu": nn.ReLU(), "pool": nn.AvgPool2d(2)}
     return block | {"relu": nn.ReLU()}
 
 
-def _last_side(padding: str, pooling: str, layers: int) -> int:
-    side = 28
-    for number in range(1, layers + 1):
-        side = _side_after(side, padding, pooling if number < layers else "none")
-    return side
-
-
-def _side_after(side: int, padding: str, pooling: str) -> int:
-    if pooling == "stride":
-        return (side + 1) // 2 if padding == "same" else (side - 3) // 2 + 1
-    kept = side if padding == "same" else side - 2
-    return kept if pooling == "none" else kept // 2
+def _sides(padding: str, reductions: Sequence[str]) -> list[int]:
+    """Return the image's height and width before each convolution, and after the last."""
+    sides = [_SIDE]
+    for pooling in reductions:
+        side = sides[-1]
+        if pooling == "stride":
+            sides.append((side + 1) // 2 if padding == "same" else (side - 3) // 2 + 1)
+        else:
+            kept = side if padding == "same" else side - 2
+            sides.append(kept if pooling == "none" else kept // 2)
+    return sides

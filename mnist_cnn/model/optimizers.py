@@ -1,4 +1,4 @@
-"""Keras's RMSprop and Adam, which torch.optim lacks, and how optimizers and schedulers are built from the settings."""
+"""Keras's RMSprop and Adam, and the functions that build optimizers and schedulers from the settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -13,7 +13,7 @@ from mnist_cnn.errors import InputError
 
 
 class _KerasOptimizer(Optimizer):
-    """The parts common to Keras's optimizers: a step over all parameters of a group at once, state that starts at 0."""
+    """Common parts: a step for all parameters of a group at once, and state that starts at 0."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -41,9 +41,9 @@ class _KerasOptimizer(Optimizer):
 class KerasRMSprop(_KerasOptimizer):
     """RMSprop as Keras 3 computes it (keras/src/optimizers/rmsprop.py), with Keras's defaults.
 
-    v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), v starting at 0. torch.optim.RMSprop adds epsilon
-    outside the root and starts from other defaults: the two do not train alike.
-    `centered` subtracts the squared mean gradient from v; `momentum` sums the steps with that decay.
+    v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), with v = 0 at the start. torch.optim.RMSprop adds epsilon
+    outside the root and has other defaults, so its results differ.
+    `centered` subtracts the squared mean gradient from v; `momentum` accumulates the steps with that decay.
     Raises ValueError for values out of range.
     """
 
@@ -85,10 +85,10 @@ class KerasRMSprop(_KerasOptimizer):
 class KerasAdam(_KerasOptimizer):
     """Adam as Keras 3 computes it (keras/src/optimizers/adam.py), with Keras's defaults; AdamW with `weight_decay`.
 
-    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;  m and v starting at 0;
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;  with m = v = 0 at the start;
     w -= lr weight_decay w;  w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon) at step t: the
-    "epsilon hat" of Kingma and Ba (2015), section 2. torch adds epsilon after it has corrected v: at the first step
-    Keras's weighs 32 times as much.
+    "epsilon hat" of Kingma and Ba (2015), section 2. torch adds epsilon after the correction of v, so that Keras's
+    epsilon has 32 times the effect at the first step.
     Raises ValueError for values out of range.
     """
 
@@ -123,7 +123,7 @@ class KerasAdam(_KerasOptimizer):
 def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:
     """Build the optimizer that `_target_` names, with the other options.
 
-    Raises InputError if there is no such class, or if it refuses an option or its value.
+    Raises InputError if there is no such class, or if it rejects an option.
     """
     built: Optimizer = _build("optimizer", options, [*parameters])
     return built
@@ -132,11 +132,11 @@ def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) ->
 def build_scheduler(
     options: Mapping[str, Any], optimizer: Optimizer, steps: int, epochs: int = 1
 ) -> dict[str, Any] | None:
-    """Build the learning-rate scheduler that `_target_` names, as Lightning takes it; None if none is named.
+    """Build the scheduler that `_target_` names, as Lightning's dictionary; None if there is no `_target_`.
 
-    `interval` tells when it advances: at every step (the default) or epoch. An option that is null stands for how
-    often it advances in the whole run: `steps` or `epochs`.
-    Raises InputError if there is no such class, or if it refuses an option or its value.
+    `interval` is step (the default) or epoch: when the scheduler advances. An option that is null becomes the number of
+    advances in the whole run: `steps` or `epochs`.
+    Raises InputError if there is no such class, or if it rejects an option.
     """
     if "_target_" not in options:
         return None
@@ -145,12 +145,12 @@ def build_scheduler(
     filled = {key: advances if value is None else value for key, value in options.items() if key != "interval"}
     built = _build("scheduler", filled, optimizer)
     if isinstance(built, ReduceLROnPlateau) and interval == "step":
-        raise InputError("ReduceLROnPlateau watches the loss of whole epochs: give scheduler.interval=epoch")
+        raise InputError("ReduceLROnPlateau monitors the loss of whole epochs: give scheduler.interval=epoch")
     return {"scheduler": built, "interval": interval}
 
 
 def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int, epochs: int = 1) -> None:
-    """Build both for a single weight and advance as the run will, up to 100,000 times: some values fail only there.
+    """Build both for a single weight and advance as in the run, up to 100,000 times, to find errors before training.
 
     Raises InputError if they cannot be built, or fail at a step.
     """
@@ -161,18 +161,18 @@ def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: 
             built = build_optimizer(optimizer, [weight])
             config = build_scheduler(scheduler, built, steps, epochs)
             built.step()
-            if config and not isinstance(config["scheduler"], ReduceLROnPlateau):  # that one needs a metric
+            if config and not isinstance(config["scheduler"], ReduceLROnPlateau):  # which needs a metric
                 for _ in range(min(steps if config["interval"] == "step" else epochs, 100_000)):
                     config["scheduler"].step()
     except InputError:
         raise
     except Exception as error:
         named = " with ".join(str(each["_target_"]) for each in (optimizer, scheduler) if "_target_" in each)
-        raise InputError(f"{named} cannot be used here: {error}") from error
+        raise InputError(f"{named} failed: {error}") from error
 
 
 def _build(group: str, options: Mapping[str, Any], argument: object) -> Any:
     try:
         return instantiate(dict(options), argument, _convert_="all")
     except Exception as error:
-        raise InputError(f"{group}={options.get('_target_')} cannot be used: {error.__cause__ or error}") from error
+        raise InputError(f"{group}={options.get('_target_')} could not be built: {error.__cause__ or error}") from error

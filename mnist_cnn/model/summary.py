@@ -1,13 +1,15 @@
-"""The layer table that Keras users know: layer, output shape, parameters."""
+"""The layer table, as Keras prints it: layer, output shape, parameters."""
 
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from mnist_cnn.model.backend import evaluation_mode
+
 
 class LayerRow(NamedTuple):
-    """A line of the layer table. The shape leaves the batch out; channels come first."""
+    """A line of the layer table. The shape excludes the batch; channels come first."""
 
     name: str
     layer: str
@@ -16,30 +18,24 @@ class LayerRow(NamedTuple):
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a network or a layer."""
+    """Count the parameters of a network or a layer."""
     return sum(weights.numel() for weights in module.parameters())
 
 
 @torch.no_grad()
 def layer_rows(net: nn.Module) -> list[LayerRow]:
-    """List the layers that Keras lists. Activations and padding belong to a layer.
-
-    A network that is no nn.Sequential is one row.
-    """
-    in_training = [module for module in net.modules() if module.training]
-    net.eval()
+    """List the layers as Keras does, without activations and padding. A network that is no nn.Sequential is one row."""
     x, rows = torch.zeros(1, 1, 28, 28, device=next(net.parameters()).device), []
-    for name, layer in net.named_children() if isinstance(net, nn.Sequential) else [("net", net)]:
-        x = layer(x)
-        if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
-            rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
-    for module in in_training:
-        module.training = True
+    with evaluation_mode(net):
+        for name, layer in net.named_children() if isinstance(net, nn.Sequential) else [("net", net)]:
+            x = layer(x)
+            if not isinstance(layer, nn.ReLU | nn.ZeroPad2d):
+                rows.append(LayerRow(name, type(layer).__name__, tuple(x.shape[1:]), count_parameters(layer)))
     return rows
 
 
 def layer_table(net: nn.Module) -> str:
-    """Write the layers as a table, with the total of the parameters below."""
+    """Return the layers as a table, with the total number of parameters below."""
     head = f"{'layer':24} {'output shape':14} {'parameters':>12}"
     lines = [
         f"{f'{row.name} ({row.layer})':24} {' x '.join(map(str, row.shape)):14} {row.parameters:>12,}"

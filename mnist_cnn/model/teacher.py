@@ -1,4 +1,4 @@
-"""Knowledge distillation: a network learns the answers of trained networks, its teacher, instead of the labels."""
+"""Knowledge distillation: the outputs of trained networks, the teacher, replace the labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from mnist_cnn.model.backend import forward, move
 
 
 class Teacher:
-    """The mean of several networks' probabilities, as Hinton, Vinyals and Dean (2015) distil them into one network.
+    """The mean of several networks' probabilities, as in Hinton, Vinyals and Dean (2015).
 
-    `temperature` divides the logits of the teachers and of the student: above 1, the unlikely digits weigh more.
+    `temperature` divides the logits of teachers and student: above 1, unlikely digits have more weight.
     """
 
     def __init__(self, nets: Sequence[nn.Module], temperature: float = 1.0) -> None:
@@ -23,7 +23,7 @@ class Teacher:
 
     @torch.no_grad()
     def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
-        """Return what the networks answer for images, bytes 0-255 or floats 0-1, softened by the temperature."""
+        """Return the networks' mean probabilities for images, bytes 0-255 or floats 0-1, at the temperature."""
         floats = scale(images)
         logits = [forward(move(net, images.device), floats) for net in self.nets]
         return (torch.stack(logits) / self.temperature).softmax(dim=2).mean(dim=0)
@@ -36,9 +36,6 @@ class Teacher:
     def loss(
         self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], logits: Float[Tensor, "n 10"]
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of a student's logits for the images.
-
-        It is multiplied by the temperature squared, so that gradients are as large as at temperature 1.
-        """
+        """Return the cross-entropy of a student's logits, times temperature² to keep the size of the gradients."""
         softened = F.cross_entropy(logits / self.temperature, self.probabilities(images))
         return self.temperature**2 * softened

@@ -1,6 +1,6 @@
 """Checkpoints are data: read as tensors and primitives, and compared with what is expected before use.
 
-Nothing that a checkpoint names is imported or called; its network comes from the closed registry of `nets`.
+Nothing that a checkpoint names is imported or called; its network comes from the closed `model.registry`.
 """
 
 import os
@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
+from mnist_cnn.differences import outdated_by
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
-from mnist_cnn.model.nets import outline_net
+from mnist_cnn.model.registry import outline_net
 from mnist_cnn.runs import archive
 from mnist_cnn.runs.directory import checkpoint_file
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.schema import outdated_by
 
 _WRAPPED = re.compile(r"(?<![^.])(_orig_mod|module)\.")  # what torch.compile and DataParallel put into names
 

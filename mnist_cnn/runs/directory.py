@@ -18,9 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import link_atomically, locked, relative, remove, sync_path, write_atomically
-from mnist_cnn.schema import decisive
 
 _LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from mnist_cnn.differences import Differences, decisive, differences, outdated_by
 from mnist_cnn.errors import InputError, abbreviate
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.schema import Differences, Settings, differences, outdated_by
+from mnist_cnn.schema import Settings
 from mnist_cnn.settings import compose, conf_digest
 
 _MEASURED = {"teacher.weights"}  # in a run's settings, but in no configuration
@@ -38,7 +39,7 @@ def standing(run: Run, overrides: Sequence[str], conf: str | None = None) -> Sta
 
 def standing_of(run: Run, settings: Settings) -> Standing:
     """Compare a run with settings."""
-    status, now = run.status(), settings.decisive()
+    status, now = run.status(), decisive(settings.to_dict())
     then = {key: value for key, value in run.settings().items() if key not in _MEASURED}
     if not then:
         return Standing(status)

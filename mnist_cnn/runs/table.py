@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mnist_cnn.differences import Differences, differences, is_decisive, neutral
 from mnist_cnn.errors import InputError, one_of
 from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
-from mnist_cnn.schema import Differences, differences, is_decisive, neutral
 from mnist_cnn.searchpath import searchpath
 from mnist_cnn.settings import conf_digest
 

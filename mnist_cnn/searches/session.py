@@ -14,17 +14,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
-from mnist_cnn.schema import Search, is_decisive
+from mnist_cnn.schema import Search
 from mnist_cnn.searches.proposals import Proposals
 from mnist_cnn.searches.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
 from mnist_cnn.settings import compose, conf_digest
 from mnist_cnn.sweeps.job import attempt
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
+from mnist_cnn.training.start import Options, train
 
 _WAIT = 0.5  # seconds between looks at what other processes do
 

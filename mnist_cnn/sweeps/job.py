@@ -21,8 +21,7 @@ from mnist_cnn.searchpath import job_overrides
 from mnist_cnn.settings import load
 from mnist_cnn.sweeps.slurm import obey_slurm
 from mnist_cnn.sweeps.worker import obey_driver
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
+from mnist_cnn.training.start import Options, train
 
 log = logging.getLogger(__name__)
 

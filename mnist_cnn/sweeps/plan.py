@@ -15,10 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
-from mnist_cnn.schema import is_decisive
 from mnist_cnn.searchpath import searchpath
 from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote, quote_paths
 

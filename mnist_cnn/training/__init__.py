@@ -1,1 +1,1 @@
-"""One training job: assembled, fitted, saved, shown while it runs."""
+"""One training: build it from the settings, fit it, save it, show its progress, and test it."""

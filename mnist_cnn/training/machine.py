@@ -1,4 +1,4 @@
-"""Where a run is computed, as result.json keeps it: the device, the versions, and the commit of a checkout."""
+"""The machine that computes a run, as stored in result.json: device, versions, and the commit of a checkout."""
 
 import platform
 import re
@@ -16,12 +16,12 @@ _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return the device that trained, and what it trained with."""
+    """Return the device, the number of threads, the versions of packages, and the commit."""
     versions = {"python": platform.python_version(), "mnist_cnn": mnist_cnn.__version__}
     versions |= {name: version(name) for name in _PACKAGES}
     if device.type == "cuda":
         versions["cuda"] = str(torch.version.cuda)
-        with suppress(RuntimeError):  # cuDNN is missing, or another than torch was built with
+        with suppress(RuntimeError):  # cuDNN is missing, or not the version that torch was built with
             versions["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     return {
         "device": str(device),
@@ -40,10 +40,10 @@ def _cpu_name() -> str:
 
 
 def commit_of(checkout: Path) -> str | None:
-    """Return the commit of a git checkout, with "-dirty" if files differ from it; None for an installed package."""
+    """Return the commit of a git checkout, with "-dirty" if files were changed; None for an installed package."""
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    with suppress(OSError, subprocess.SubprocessError):  # no git here, or a checkout of another user's
+    with suppress(OSError, subprocess.SubprocessError):  # no git, or another user's checkout
         return subprocess.run(command, capture_output=True, check=True, timeout=5, text=True).stdout.strip()  # noqa: S603
     return None

@@ -1,7 +1,5 @@
-"""What a person sees while it trains: a live bar in a terminal, and a line and a row of metrics.csv per epoch."""
+"""Progress of a training: a live bar in a terminal, and one line and one row of metrics.csv per epoch."""
 
-import csv
-import io
 import logging
 import time
 import warnings
@@ -13,7 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mnist_cnn.files import write_atomically
-from mnist_cnn.model.classifier import DigitClassifier, to_floats
+from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn.model.primitives import to_floats
+from mnist_cnn.runs.table import render_records
+from mnist_cnn.training.slabs import SlabClassifier
 
 log = logging.getLogger(__name__)
 
@@ -21,32 +22,32 @@ _REFRESH = 0.2  # seconds; reading the metrics waits for the device
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning below warnings, and the warnings that do not hold for images in memory."""
+    """Silence Lightning's messages below warnings, and warnings that do not apply here."""
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*sync_dist=True")  # the metrics synchronise themselves
-    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # as it is when a run is resumed
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a resumed run's directory
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # we log once an epoch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", message="GPU available but not used")  # as the user chose
-    warnings.filterwarnings("ignore", message="The `srun` command is available")  # SLURM is there; nobody asked for it
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # SLURM is installed, but not used
 
 
 class EpochLog(pl.Callback):
     """Reports each epoch as Keras does: steps, seconds, time per step, loss and accuracy.
 
-    `rows` holds a row per epoch, `seconds` how long each took. Both are saved in checkpoints, so that a resumed run
-    writes the file that the uninterrupted run would have written.
+    `rows` has the metrics of each epoch, `seconds` its duration. Both are saved in checkpoints, so that a resumed run
+    writes the same file as an uninterrupted run.
     """
-
-    steps_per_epoch: int
 
     def __init__(self, file: Path | None = None, show_bar: bool = True) -> None:
         self.file, self.show_bar = file, show_bar
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
-        self._begin = self._refreshed = self._elapsed = 0.0  # elapsed: seconds of this epoch before the interruption
+        self._begin = self._refreshed = 0.0
+        self._elapsed = 0.0  # seconds of this epoch before the interruption
+        self._steps = 0  # per epoch
         self._bar: Progress | None = None
         self._warned = False
 
@@ -58,6 +59,8 @@ class EpochLog(pl.Callback):
         self._elapsed = float(state_dict["elapsed"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        classifier, loader = cast(SlabClassifier, pl_module), cast(Any, trainer.train_dataloader)
+        self._steps = -(-len(loader.sampler) // classifier.batch_size)
         self._start_epoch(trainer, self._elapsed)  # on_train_epoch_start is not called when an epoch is resumed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,14 +70,14 @@ class EpochLog(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if self._bar is not None and time.monotonic() - self._refreshed > _REFRESH:
-            done = trainer.global_step - trainer.current_epoch * self.steps_per_epoch
-            values = cast(DigitClassifier, pl_module).values("train")
+            done = trainer.global_step - trainer.current_epoch * self._steps
+            values = cast(DigitClassifier, pl_module).compute_metrics("train")
             self._bar.update(self._bar.task_ids[0], completed=done, values=_format(values))
             self._refreshed = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_bar()
-        values = cast(DigitClassifier, pl_module).values("train")
+        values = cast(DigitClassifier, pl_module).compute_metrics("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         seconds = time.monotonic() - self._begin
         epoch = trainer.current_epoch + 1
@@ -83,8 +86,8 @@ class EpochLog(pl.Callback):
         if trainer.is_global_zero:
             self._write()
             log.info(
-                f"epoch {epoch}/{trainer.max_epochs}  {self.steps_per_epoch} steps  {seconds:.1f} s  "
-                f"{1000 * seconds / self.steps_per_epoch:.1f} ms/step  {_format(values)}"
+                f"epoch {epoch}/{trainer.max_epochs}  {self._steps} steps  {seconds:.1f} s  "
+                f"{1000 * seconds / self._steps:.1f} ms/step  {_format(values)}"
             )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -93,12 +96,12 @@ class EpochLog(pl.Callback):
     def _start_epoch(self, trainer: pl.Trainer, elapsed: float = 0.0) -> None:
         self._begin = time.monotonic() - elapsed
         console = Console(stderr=True)
-        # with several processes, reading a metric would wait for all of them
+        # with several processes, computing a metric would wait for all of them
         if self.show_bar and console.is_terminal and trainer.world_size == 1 and self._bar is None:
             head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             columns = (TextColumn(head), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=console, transient=True)
-            self._bar.add_task("", total=self.steps_per_epoch, values="")
+            self._bar.add_task("", total=self._steps, values="")
             self._bar.start()
 
     def _stop_bar(self) -> None:
@@ -108,13 +111,9 @@ class EpochLog(pl.Callback):
 
     def _write(self) -> None:
         if self.file is not None:
-            text = io.StringIO(newline="")
-            table = csv.DictWriter(text, fieldnames=list(self.rows[0]))
-            table.writeheader()
-            table.writerows(self.rows)
             try:
-                write_atomically(self.file, text.getvalue().encode())
-            except PermissionError as error:  # Windows: a spreadsheet holds it. The next epoch writes all rows
+                write_atomically(self.file, f"{render_records(self.rows, 'csv')}\r\n".encode())
+            except PermissionError as error:  # Windows: open in a spreadsheet. The next epoch writes all rows
                 if not self._warned:
                     log.warning("warning: %s cannot be written: %s", self.file, error.strerror)
                 self._warned = True

@@ -1,4 +1,4 @@
-"""When a training's state is written, and how: whole, sealed, finite, and before a signal ends the run."""
+"""Checkpoints: written atomically, only if all weights are finite, and before a signal ends the run."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -19,18 +19,18 @@ from mnist_cnn.runs import archive
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.schema import MOST_THREADS
 
-_GENERATORS = ("cuda", "mps")  # devices that draw random numbers themselves
+_GENERATORS = ("cuda", "mps")  # devices with random generators of their own
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all, and read by the one safe reader."""
+    """Writes Lightning's checkpoints atomically, and reads them without running code."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
     ) -> None:
         try:
             content = archive.to_bytes(checkpoint)
-        except InputError as error:  # a user's own optimizer may keep more than tensors and primitives
+        except InputError as error:  # an optimizer may have other state than tensors and primitives
             raise RunError(f"the state of this run cannot be saved: it {error}") from error
         write_atomically(Path(path), content)
 
@@ -44,7 +44,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class SaveBest(Checkpoint):
-    """Keeps the state of the epoch with the best val/acc. Unlike ModelCheckpoint it saves no file names."""
+    """Saves the epoch with the best val/acc. Unlike ModelCheckpoint, its state contains no file names."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.score = path, -1.0
@@ -56,7 +56,7 @@ class SaveBest(Checkpoint):
         self.score = float(state_dict["score"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.path.is_file():  # the run was started afresh, or resumes another directory's
+        if not self.path.is_file():  # a new run, or one that resumes from another directory
             self.score = -1.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,10 +67,10 @@ class SaveBest(Checkpoint):
 
 
 class SaveLast(Checkpoint):
-    """Keeps the newest complete state in one file: after every epoch, every `every_steps` steps, and upon a signal.
+    """Saves the newest state: after every epoch, every `every_steps` steps, and upon a signal.
 
-    A state with NaN or infinity in it is never written: it ends the run with a RunError, as does such a loss.
-    `config` becomes part of each checkpoint, so that a run resumes only with the settings it began with.
+    A NaN or infinite weight or loss is never saved: it ends the run with a RunError.
+    `config` is stored in each checkpoint, so that a run is resumed only with the same settings.
     """
 
     def __init__(self, path: Path, every_steps: int | None = None, config: Mapping[str, Any] | None = None) -> None:
@@ -89,9 +89,9 @@ class SaveLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         torch.set_rng_state(state_dict["random"])
-        if f"random_{self._device}" in state_dict:  # the run may come from another device
+        if f"random_{self._device}" in state_dict:  # it may come from another device
             torch.get_device_module(self._device).set_rng_state(state_dict[f"random_{self._device}"])
-        torch.set_num_threads(min(int(state_dict["threads"]), MOST_THREADS))  # other bits with another number
+        torch.set_num_threads(min(int(state_dict["threads"]), MOST_THREADS))  # their number affects the last bits
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -100,20 +100,20 @@ class SaveLast(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self._saved_step = True, trainer.global_step
-        if trainer.global_rank:  # the first process has the sums of all
+        if trainer.global_rank:  # the first process has restored the sums of all
             cast(DigitClassifier, pl_module).train_metrics.reset()
-        signals.handle_signals()  # Lightning has just taken over SIGTERM, and would end the run without saving
+        signals.handle_signals()  # Lightning has just replaced the handler of SIGTERM, and would not save
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         due = self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps
-        # several processes must decide together, which takes its time: only when they save anyway
+        # several processes must agree, which takes time: only when they save anyway
         stop = (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
-        # to look at weights on a GPU is to wait for it: there only before a state is kept
+        # reading weights waits for a GPU: there only before they are saved
         if due or stop or trainer.is_last_batch or pl_module.device.type == "cpu":
             self._check_finite(trainer, pl_module)
-        # a checkpoint of an epoch's last batch would resume behind the epoch's end (Lightning 2.6)
+        # a checkpoint of an epoch's last batch would skip the end of the epoch when resumed (Lightning 2.6)
         if (due or stop) and not trainer.is_last_batch:
             self._save(trainer, pl_module, stop)
 
@@ -127,21 +127,21 @@ class SaveLast(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(signals.received() is not None, all=False)
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule, then_stop: bool) -> None:
-        with cast(DigitClassifier, module).train_metrics.sync_context():  # of all processes: one of them saves
+        with cast(DigitClassifier, module).train_metrics.sync_context():  # one process saves the sums of all
             trainer.save_checkpoint(self.path)
         self._saved_step = trainer.global_step
         if then_stop:
             raise signals.Stopped(signals.received() or SIGTERM)
 
     def _check_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # a loss of NaN makes the weights NaN in the same step, an infinite one most often
+        # a NaN loss makes the weights NaN in the same step, an infinite loss usually does
         here = all(bool(weights.isfinite().all()) for weights in module.parameters())
         self._require_finite(trainer, trainer.strategy.reduce_boolean_decision(here), "the weights")
 
     def _require_finite(self, trainer: pl.Trainer, finite: bool, what: str) -> None:
         if not finite:
-            kept = f"is from step {self._saved_step}" if self._saved_step else "was not reached yet"
+            saved = f"the last checkpoint is from step {self._saved_step}" if self._saved_step else "nothing was saved"
             raise RunError(
                 f"{what} became NaN or infinite by step {trainer.global_step}: try a smaller "
-                f"optimizer.lr, or +trainer.gradient_clip_val=1; the last checkpoint {kept}"
+                f"optimizer.lr, or trainer.gradient_clip_val=1; {saved}"
             )

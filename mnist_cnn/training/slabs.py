@@ -1,7 +1,7 @@
-"""Several optimizer steps per batch of Lightning's, so that its own work for a batch is done once for all of them.
+"""Slabs: Lightning's loop runs once per 16 optimizer steps, to save its overhead. The weights are bit-identical.
 
-Lightning's loop takes 0.65 ms a batch around a step of 6 to 16 ms; with 16 steps per batch 0.2 ms a step remain
-(2 cores, n = 8; benchmarks/README.md). The weights are bit-identical.
+Lightning's loop adds 0.65 ms per batch to a step of 6 to 16 ms; with 16 steps per batch 0.2 ms per step remain
+(2 cores, n = 8; benchmarks/README.md). Callbacks, such as EMAWeightAveraging, run once per slab.
 """
 
 from typing import Any
@@ -19,10 +19,10 @@ STEPS_PER_SLAB = 16
 
 
 class SlabClassifier(DigitClassifier):
-    """A DigitClassifier whose training batches are slabs: several batches of `batch_size` images in one.
+    """A DigitClassifier whose training batches are slabs: several batches of `batch_size` images, concatenated.
 
-    Lightning counts the optimizer's steps itself: trainer.global_step is 938 after an epoch of MNIST.
-    `clip` takes gradient_clip_val and gradient_clip_algorithm, which a Trainer refuses beside manual optimization.
+    trainer.global_step still counts optimizer steps: 938 after an epoch of MNIST.
+    `clip` has gradient_clip_val and gradient_clip_algorithm, which a Trainer refuses with manual optimization.
     """
 
     def __init__(self, batch_size: int, clip: dict[str, Any] | None = None, **options: Any) -> None:
@@ -30,7 +30,7 @@ class SlabClassifier(DigitClassifier):
         self.automatic_optimization = False
         self.batch_size, self.clip = batch_size, clip
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:  # no loss: we step here
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # no loss: manual optimization
         optimizer: Any = self.optimizers()
         schedules = [each.scheduler for each in self.trainer.lr_scheduler_configs if each.interval == "step"]
         slab = scale(batch[0]), batch[1]
@@ -45,7 +45,8 @@ class SlabClassifier(DigitClassifier):
             losses.append(loss.detach() * len(labels))
             answers.append(logits.detach())
         mean = torch.stack(losses).sum() / len(slab[1])
-        self.train_metrics.update(mean, torch.cat(answers), slab[1])  # once: on a GPU each call starts seven kernels
+        # once per slab: on a GPU each call starts seven kernels
+        self.train_metrics.update(mean, torch.cat(answers), slab[1])
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -53,7 +54,7 @@ class SlabClassifier(DigitClassifier):
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "epoch":
                 scheduler: Any = config.scheduler
-                metrics = {**self.values("train"), **self.trainer.callback_metrics}
+                metrics = {**self.compute_metrics("train"), **self.trainer.callback_metrics}
                 watched = metrics["val/loss" if "val/loss" in metrics else "train/loss"]
                 scheduler.step(*[watched] if isinstance(scheduler, ReduceLROnPlateau) else ())
 
@@ -66,12 +67,12 @@ class SlabClassifier(DigitClassifier):
         self._log_step()
 
     def _log_step(self) -> None:
-        """Tell loggers the optimizer's step; Lightning counts slabs."""
+        """Log the number of optimizer steps: otherwise loggers would show the number of slabs."""
         self.log("step", float(self.trainer.global_step))
 
     def compute(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         return forward_fast(self.net, images)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.clip:  # here 16-mixed has already divided the gradients by its scale
+        if self.clip:  # 16-mixed has unscaled the gradients by now
             self.clip_gradients(optimizer, **self.clip)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from mnist_cnn.cli import forget_stale_ranks
@@ -10,16 +12,26 @@ from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import standing_of
 from mnist_cnn.schema import Settings
-from mnist_cnn.training.options import Options
 
 log = logging.getLogger(__name__)
 
 
-def train(settings: Settings, run: Run, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - it is frozen
-    """Train and test in the run directory `run`. Returns the result, as in result.json; nothing if training paused.
+@dataclass(frozen=True)
+class Options:
+    """Launch options; none affects the weights."""
+
+    overrides: Sequence[str] = ()  # stored in the run directory and in its result
+    on_start: Callable[[], None] = lambda: None  # called when training starts
+    cores: int | None = None  # the number of CPU threads for threads=null; None: all cores of this process
+    show_bar: bool = True  # in a terminal, for each epoch
+    pause_after: int | None = None  # epochs; then there is no test and no result, and the next call resumes
+
+
+def train(settings: Settings, run: Run, options: Options = Options()) -> dict[str, Any]:
+    """Train and test in a run directory. Returns the content of result.json, or an empty dictionary if it paused.
 
     With resume=auto a complete run is not trained again, and an interrupted one is resumed.
-    Raises InputError, before anything is written, for what cannot be used; RunError for a run that fails.
+    Raises InputError for wrong settings, before anything is written, and RunError if the training fails.
     """
     forget_stale_ranks()
     alone = settings.trainer.devices == settings.trainer.num_nodes == 1
@@ -30,7 +42,7 @@ def train(settings: Settings, run: Run, options: Options = Options()) -> dict[st
                 return run.result()
             if options.pause_after is not None and len(run.rows()) >= options.pause_after:  # by another process
                 return {}
-            from mnist_cnn.training.job import assemble  # imports torch
+            from mnist_cnn.training.assemble import assemble  # imports torch
 
             return assemble(settings, run, options).fit_and_test()
     except OSError as error:
@@ -47,13 +59,13 @@ def summarise(result: dict[str, Any]) -> str:
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first: of Lightning's, torchrun's or SLURM's."""
+    """Whether this is the first or only process of a training started by Lightning, torchrun or SLURM."""
     rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
     return rank == "0"
 
 
 def _is_done(settings: Settings, run: Run) -> bool:
-    """Whether the run is complete, and on the data that was asked for: the sample may have stood in for MNIST."""
+    """Whether the run is complete, on the data set asked for: it may have used the sample instead of MNIST."""
     on_sample = run.result().get("dataset") == "mnist-sample"
     may_be_sample = "sample" in (settings.data.name, settings.data.fallback)
     may_stay = run.resume_here(settings.resume) in ("auto", "outdated") and (may_be_sample or not on_sample)

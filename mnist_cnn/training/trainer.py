@@ -16,9 +16,9 @@ from mnist_cnn.training.saving import AtomicCheckpointIO
 
 
 def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer, with the logger that the settings name.
+    """Build the Trainer and its logger.
 
-    Raises InputError for what cannot be used on this machine.
+    Raises InputError for devices, options and loggers that this machine does not have.
     """
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
     logger = _logger(cfg.logger.also, run)
@@ -31,21 +31,22 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
             default_root_dir=run.path,
             limit_val_batches=None if cfg.data.val_size else 0,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # EpochOrder gives each process its share
+            use_distributed_sampler=False,  # EpochOrder shards the images itself
             enable_progress_bar=False,
             enable_model_summary=False,
         )
     except Exception as error:
-        reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a list of all GPUs that were asked for
-        raise InputError(f"trainer={cfg.trainer.to_dict()} cannot be used here: {reason}") from error
+        reason = re.sub(r"(\[\d+)(, \d+){3,}", r"\1, …", str(error))  # a long list of GPUs
+        where = f"trainer.accelerator={cfg.trainer.accelerator} trainer.devices={cfg.trainer.devices}"
+        raise InputError(f"{where} is not possible here: {reason}") from error
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise InputError(f"trainer.devices={cfg.trainer.devices} cannot be used: this machine has {cores} CPU cores")
+        raise InputError(f"trainer.devices={cfg.trainer.devices} is too many: this machine has {cores} CPU cores")
     return trainer
 
 
 def close_loggers() -> None:
-    """End the run that W&B keeps open for the process: it would add the next job of a sweep to this one's."""
+    """Finish the W&B run: otherwise W&B would log the next job of a sweep into it."""
     if wandb := sys.modules.get("wandb"):
         wandb.finish()
 
@@ -58,7 +59,7 @@ def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     try:
         logger = instantiate(filled)
         if not isinstance(logger, Logger):
-            raise TypeError("it is not a Logger of Lightning")  # noqa: TRY301 - reported like any other reason
+            raise TypeError("it is not a Lightning Logger")  # noqa: TRY301 - reported like any other reason
     except Exception as error:
         extra = str(also.get("_target_")).rpartition(".")[2].lower().removesuffix("logger")  # TensorBoardLogger
         reason = error.__cause__ or error

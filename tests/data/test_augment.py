@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_cnn.data.augment import Augmentation, Augmenter
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.schema import Augmentation
 
 ALL = Augmentation(shift=2, turn=10, scale=0.1, shear=0.1, elastic=1, stroke=1)
 MOST = 500  # images that measure a distribution

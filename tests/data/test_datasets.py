@@ -8,14 +8,12 @@ import torch
 import torchvision
 
 from mnist_cnn.data import datasets, download
-from mnist_cnn.data.datasets import fetch, hold_out, is_complete, read
+from mnist_cnn.data.datasets import fetch, is_complete, read
 from mnist_cnn.data.download import Unreachable, md5
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import compose
 from tests.faults import site
 from tests.faults import sources as faults
-
-GOLDEN = [8, 19, 37, 42, 44, 56, 71, 90, 93, 95]  # of 100 labels, seed 0
 
 
 @pytest.fixture(scope="module")
@@ -209,18 +207,3 @@ def test_the_sample_has_each_digit_beside_its_label(sample: datasets.Dataset) ->
     train, test = (part.images.flatten(1).float() for part in (sample.train, sample.test))
     nearest = sample.train.labels[torch.cdist(test, train).argmin(dim=1)]
     assert (nearest == sample.test.labels).float().mean() > 0.9
-
-
-def test_hold_out_takes_each_class_by_its_share() -> None:
-    labels = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)[torch.randperm(100)]
-    kept, held = hold_out(labels, 10, seed=0)
-    assert labels[held].bincount().tolist() == [6, 3, 1]
-    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(100))
-    assert torch.equal(held, held.sort().values)
-    assert len(hold_out(labels, 0, seed=0)[1]) == 0
-
-
-def test_hold_out_draws_at_random_by_the_seed_and_always_the_same() -> None:
-    labels = torch.arange(10).repeat(10)
-    assert hold_out(labels, 10, seed=0)[1].tolist() == GOLDEN
-    assert hold_out(labels, 10, seed=1)[1].tolist() != GOLDEN

@@ -30,12 +30,12 @@ def test_one_or_many_images_become_a_batch(shape: tuple[int, ...], dtype: type) 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((28, 28), dtype=np.int64), "int64 cannot be used: give uint8"),
+        (np.zeros((28, 28), dtype=np.int64), "int64 are not supported: give uint8"),
         (np.full((28, 28), 255.0), "not 255 to 255: divide by 255?"),
         (np.full((28, 28), -0.5), "must lie in 0 to 1, not -0.5 to -0.5"),
         (np.full((28, 28), np.nan), "must lie in 0 to 1"),
         (np.zeros((2, 28, 28, 1), dtype=np.uint8), r"give images\[\.\.\., 0\]"),
-        (np.array(["a.png"]), "ndarray holds no images"),
+        (np.array(["a.png"]), "ndarray is not an image"),
         (np.zeros((28, 27), dtype=np.uint8), r"shape \(28, 27\)"),
         (np.zeros((27, 28), dtype=np.uint8), r"shape \(27, 28\)"),
         (np.zeros((2, 28, 28, 2), dtype=np.uint8), r"give \(28, 28\), \(n, 28, 28\)"),

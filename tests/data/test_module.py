@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mnist_cnn.data import datasets
-from mnist_cnn.data.augment import Augmentation
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
+from mnist_cnn.schema import Augmentation
 from mnist_cnn.settings import compose
 
 
@@ -25,7 +25,7 @@ def test_the_defaults_are_those_of_conf(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("MNIST_CNN_DATA", raising=False)
     settings = compose().to_dict()
     options = settings["data"] | {"seed": settings["seed"], "mirrors": (), "augmentation": None, "floats": False}
-    for name, parameter in list(signature(MNISTDataModule).parameters.items())[:-1]:  # the last are the unknown ones
+    for name, parameter in signature(MNISTDataModule).parameters.items():
         assert options[name] == parameter.default
     assert Augmentation(**settings["augment"]) == Augmentation()
 
@@ -36,55 +36,11 @@ def test_batches_are_bytes_with_integer_labels() -> None:
     assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (32,))
 
 
-def test_the_validation_split_is_stratified_and_fixed_by_the_seed(sample: datasets.Dataset) -> None:
-    data, again, other = ready(val_size=500), ready(val_size=500), ready(val_size=500, seed=1)
-    assert data.val.labels.bincount().tolist() == [50] * 10
-    assert len(data.train.labels) == 3500
-    assert torch.equal(data.val.images, again.val.images)
-    assert not torch.equal(data.val.images, other.val.images)
-    both = torch.cat([data.train.images, data.val.images]).flatten(1)
-    assert torch.equal(both.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
-
-
-def test_folds_are_disjoint_stratified_and_all_of_the_training_images(sample: datasets.Dataset) -> None:
-    folds = [ready(val_size=800, fold=fold).val for fold in range(5)]
-    assert {tuple(fold.labels.bincount().tolist()) for fold in folds} == {(80,) * 10}
-    held_out = torch.cat([fold.images for fold in folds]).flatten(1)
-    assert torch.equal(held_out.unique(dim=0), sample.train.images.flatten(1).unique(dim=0))
-    with pytest.raises(InputError, match=r"data.fold=5 does not exist .*: data.val_size=800 makes 5 folds"):
-        ready(val_size=800, fold=5)
-    with pytest.raises(InputError, match=r"data.fold=1 does not exist .*: give data.val_size"):
-        ready(fold=1)
-
-
 def test_training_images_alone_are_augmented(sample: datasets.Dataset) -> None:
     data = ready(val_size=500, augmentation=Augmentation(shift=2))
     assert next(iter(data.train_dataloader()))[0].dtype == torch.float32
     for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
         assert next(iter(loader))[0].dtype == torch.uint8
-
-
-def test_few_training_images_are_stratified_and_may_be_repeated() -> None:
-    few = ready(val_size=500, train_size=100)
-    assert few.train.labels.bincount().tolist() == [10] * 10
-    repeated = ready(val_size=500, train_size=100, epoch_size=250)
-    assert len(repeated.train.labels) == 250
-    distinct, counts = repeated.train.images.flatten(1).unique(dim=0, return_counts=True)
-    assert torch.equal(distinct, few.train.images.flatten(1).unique(dim=0))
-    assert set(counts.tolist()) == {2, 3}
-    assert repeated.train.labels.bincount().tolist() == [25] * 10
-    assert torch.equal(repeated.val.images, few.val.images)
-
-
-@pytest.mark.parametrize("key", ["train_size", "epoch_size"])
-def test_more_images_than_there_are_is_an_input_error(key: str) -> None:
-    with pytest.raises(InputError, match=rf"data.{key}=3501 is too many: there are 3,500 images to train on"):
-        ready(val_size=500, **{key: 3501})
-
-
-def test_an_epoch_has_each_image_at_least_once() -> None:
-    with pytest.raises(InputError, match="data.epoch_size=99 is too few: there are 100 images to train on"):
-        ready(train_size=100, epoch_size=99)
 
 
 def test_without_validation_there_is_no_loader_and_all_images_train() -> None:
@@ -191,7 +147,7 @@ def test_the_sample_stands_in_for_mnist_only_and_only_if_allowed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("options", [{"dir": "elsewhere"}, {"mirrors": "/usb"}, {"mirrors": ["file:///usb"]}])
-def test_who_says_where_mnist_is_gets_no_sample(options: dict[str, Any], fetched: list[Any]) -> None:
+def test_with_dir_or_mirrors_the_sample_is_not_used(options: dict[str, Any], fetched: list[Any]) -> None:
     data = MNISTDataModule(**options)
     where = options.get("dir", "data")
     with pytest.raises(InputError, match=f"^data.dir={where} does not hold mnist, and no network$"):
@@ -223,13 +179,6 @@ def test_complete_files_are_not_downloaded_again(
     data.prepare_data()
     data.setup()
     assert (data.state_dict(), fetched) == ({"dataset": "kmnist"}, [])
-
-
-@pytest.mark.parametrize("val_size", [4000, 5000, -1])
-def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(val_size: int) -> None:
-    message = f"data.val_size={val_size} leaves nothing to train on: mnist-sample has 4,000 training images"
-    with pytest.raises(InputError, match=message):
-        ready(val_size=val_size)
 
 
 @pytest.mark.full

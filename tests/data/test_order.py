@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from mnist_cnn.data.augment import Augmentation, Augmenter
+from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
+from mnist_cnn.schema import Augmentation
 
 CPU = torch.device("cpu")
 
@@ -98,7 +99,7 @@ def test_a_state_at_the_end_of_an_epoch_leads_to_the_whole_next_epoch() -> None:
 
 def test_images_are_sliced_by_whole_batches() -> None:
     images = InMemory(numbered(10), EpochOrder(10), CPU)
-    batch, labels = images.__getitems__([7, 0, 3]).batch
+    batch, labels = images.__getitems__([7, 0, 3]).tensors
     assert labels.tolist() == batch[:, 0, 27, 27].tolist() == [7, 0, 3]
     assert (batch.shape, batch.dtype) == ((3, 1, 28, 28), torch.uint8)
     image, label = images[4]
@@ -107,7 +108,7 @@ def test_images_are_sliced_by_whole_batches() -> None:
 
 
 def test_images_stay_on_their_device() -> None:
-    batch, labels = InMemory(numbered(10), EpochOrder(10), torch.device("meta")).__getitems__([1, 2]).batch
+    batch, labels = InMemory(numbered(10), EpochOrder(10), torch.device("meta")).__getitems__([1, 2]).tensors
     assert batch.device.type == labels.device.type == "meta"
 
 

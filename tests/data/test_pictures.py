@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
+from mnist_cnn.data.box import crop_to_strokes
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.pictures import read_picture
-from mnist_cnn.data.strokes import crop_to_strokes
 from tests.faults import pictures as faults
 
 

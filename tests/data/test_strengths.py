@@ -21,8 +21,8 @@ def test_lists_and_ranges_are_read(text: str, strengths: list[float]) -> None:
 @pytest.mark.parametrize(
     "text", ["99", "-1", "a", "", "1,", "4:0", "0:4:0", "0:4:1:1", "0:99", "nan", "0:inf", "0:4:1e-300"]
 )
-def test_what_is_no_strength_is_refused_with_the_range(text: str) -> None:
-    with pytest.raises(InputError, match=r"--shift .* cannot be used: give strengths of 0 to 14 pixels"):
+def test_wrong_strengths_are_refused_with_the_range(text: str) -> None:
+    with pytest.raises(InputError, match=r"--shift .* is not allowed: give strengths from 0 to 14 pixels"):
         parse_strengths("shift", text)
 
 

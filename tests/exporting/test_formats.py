@@ -12,7 +12,7 @@ from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
 from mnist_cnn.exporting.formats import FORMATS, Source
 from mnist_cnn.exporting.torch_code import torch_code
-from mnist_cnn.model.nets import build_net
+from mnist_cnn.model.registry import build_net
 
 OPTIONS = [
     {"name": "conv", "padding": padding, "pooling": pooling, "channels": [5, 7, 11]}

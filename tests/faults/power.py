@@ -22,9 +22,8 @@ from mnist_cnn.searches.trials import Trial
 from mnist_cnn.settings import compose, load_search
 from mnist_cnn.sweeps.plan import plan
 from mnist_cnn.sweeps.sweep import _print_table
-from mnist_cnn.training.options import Options
 from mnist_cnn.training.saving import AtomicCheckpointIO
-from mnist_cnn.training.start import train
+from mnist_cnn.training.start import Options, train
 from tests.faults import Case
 from tests.faults.durability import Disk, build
 from tests.faults.runs import difference

@@ -9,7 +9,8 @@ from keras import layers
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.keras import nets
-from mnist_cnn.model.nets import ConvNet, DenseNet, build_net
+from mnist_cnn.model.nets import ConvNet, DenseNet
+from mnist_cnn.model.registry import build_net
 from tests.keras.models import CHANNELS, NOTEBOOK, build, describe
 
 CONV = {"name": "conv", "padding": "valid", "pooling": "max", "channels": [*CHANNELS]}

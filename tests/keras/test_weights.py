@@ -11,7 +11,7 @@ from keras import layers
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.errors import InputError
 from mnist_cnn.keras import weights
-from mnist_cnn.model.nets import build_net, outline_net
+from mnist_cnn.model.registry import build_net, outline_net
 from tests.keras.models import NOTEBOOK, build, describe, probabilities, random_weights
 
 CONV = {"channels": [5, 7, 11]}

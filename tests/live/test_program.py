@@ -19,7 +19,8 @@ from mnist_cnn.data.images import scale
 from mnist_cnn.errors import InputError
 from mnist_cnn.live.page import TEMPLATE
 from mnist_cnn.live.weights import pack_net, round_to_float16
-from mnist_cnn.model.nets import build_net, fold
+from mnist_cnn.model.nets import fold
+from mnist_cnn.model.registry import build_net
 from mnist_cnn.reports.page import Page
 from tests.live.drawings import as_picture, drawings
 

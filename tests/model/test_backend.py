@@ -82,7 +82,7 @@ def test_all_but_training_in_float32_runs_in_channels_last(
     assert logits.dtype == dtype
 
 
-def test_a_network_that_is_no_sequential_is_computed_too() -> None:
+def test_the_fast_forward_accepts_a_network_that_is_no_sequential() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -94,7 +94,7 @@ def test_a_network_that_is_no_sequential_is_computed_too() -> None:
     assert forward_fast(Own(), torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_anomaly_detection_finds_no_anomaly() -> None:
+def test_detect_anomaly_works() -> None:
     with torch.autograd.set_detect_anomaly(True):  # it asks for NaN, which oneDNN's layout cannot answer
         forward_fast(ConvNet(), torch.rand(2, 1, 28, 28)).sum().backward()
 
@@ -105,7 +105,7 @@ def test_autocast_is_left_to_torch() -> None:
         assert forward_fast(net, torch.rand(2, 1, 28, 28)).dtype == torch.bfloat16
 
 
-def test_a_net_without_convolutions_is_computed_too() -> None:
+def test_the_fast_forward_accepts_a_network_without_convolutions() -> None:
     net, images = DenseNet(8), torch.rand(2, 1, 28, 28)
     assert torch.equal(forward_fast(net, images), net(images))
 
@@ -123,7 +123,7 @@ def test_the_cpu_is_chosen_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch
     for module in (torch.cuda, torch.backends.mps):
         monkeypatch.setattr(module, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(InputError, match="--device cuda cannot be used: torch finds no such device"):
+    with pytest.raises(InputError, match="--device cuda is not available: torch finds no such device"):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
@@ -154,7 +154,7 @@ def test_an_error_of_the_device_is_one_line_with_what_to_try(error: Exception, s
 @pytest.mark.parametrize(
     "error", [RuntimeError("Could not run 'aten::x' from the 'CUDA' backend"), ValueError("CUDA ")]
 )
-def test_an_error_of_ours_stays_what_it_is(error: Exception) -> None:
+def test_other_errors_are_not_converted(error: Exception) -> None:
     with pytest.raises(type(error)), device_errors("try less"):
         raise error
 

@@ -1,21 +1,23 @@
 from types import SimpleNamespace
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+import mnist_cnn
 from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.model.classifier import StageMetrics, to_floats
+from mnist_cnn.model.metrics import StageMetrics
+from mnist_cnn.model.primitives import to_floats
+from tests.recipes import IMAGES, NET
 
 
-def test_a_batch_of_bytes_or_of_fractions_gives_the_same_logits(sample: Dataset) -> None:
+def test_bytes_integers_and_floats_give_the_same_logits(sample: Dataset) -> None:
     classifier, images = DigitClassifier(), sample.test.images[:8]
-    assert torch.equal(classifier(images), classifier(images.float() / 255))
+    for same in (images.float() / 255, images.long()):
+        assert torch.equal(classifier(images), classifier(same))
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (5, 28, 28), (5, 1, 28, 28)])
@@ -30,15 +32,14 @@ def test_predict_takes_one_image_or_many(sample: Dataset, shape: tuple[int, ...]
     assert torch.equal(prediction.digits, prediction.probabilities.argmax(1))
 
 
-def test_predict_gives_the_same_in_parts_and_restores_training_mode(sample: Dataset) -> None:
-    classifier = DigitClassifier().train()
+def test_predict_gives_the_same_in_parts(sample: Dataset) -> None:
+    classifier = DigitClassifier()
     many = torch.cat([sample.test.images] * 2)
     prediction = classifier.predict(many)
-    assert classifier.training
     torch.testing.assert_close(prediction.probabilities[1000:], classifier.predict(sample.test.images).probabilities)
 
 
-def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) -> None:
+def test_the_loss_is_cross_entropy_in_every_stage(sample: Dataset) -> None:
     classifier = DigitClassifier()
     batch = (sample.test.images[:50], sample.test.labels[:50])
     loss = classifier.training_step(batch, 0)
@@ -46,9 +47,9 @@ def test_the_step_is_cross_entropy_and_the_same_in_every_stage(sample: Dataset) 
     probabilities = classifier.predict(batch[0]).probabilities
     expected = -probabilities[torch.arange(50), batch[1]].log().mean()
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(classifier.values("test")["test/loss"], expected)
+    torch.testing.assert_close(classifier.compute_metrics("test")["test/loss"], expected)
     torch.testing.assert_close(
-        classifier.values("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
+        classifier.compute_metrics("train")["train/acc"], (probabilities.argmax(1) == batch[1]).float().mean()
     )
 
 
@@ -80,35 +81,12 @@ def test_metrics_weight_batches_by_their_images() -> None:
     torch.testing.assert_close(metrics.compute()["acc"], (logits.argmax(1) == labels).float().mean())
 
 
-def primitives(value: Any) -> bool:
-    if isinstance(value, dict):
-        return type(value) is dict and all(type(key) is str and primitives(item) for key, item in value.items())
-    return type(value) in (str, int, float, bool) or (type(value) is list and all(map(primitives, value)))
-
-
-def test_hyper_parameters_are_primitives() -> None:
-    model = {"name": "conv", "padding": "same", "pooling": "max", "channels": [8, 16]}
-    classifier = DigitClassifier(model, optimizer=torch.optim.Adam)
-    assert dict(classifier.hparams) == {"model": model, "label_smoothing": 0.0}
-    assert primitives(dict(classifier.hparams))
-
-
 def test_the_default_optimizer_is_keras_rmsprop() -> None:
     assert type(DigitClassifier().configure_optimizers()).__name__ == "KerasRMSprop"
 
 
 def test_floats_are_the_shortest_decimals_of_their_float32() -> None:
     assert to_floats({"acc": torch.tensor(0.98), "loss": np.float32(0.1)}) == {"acc": 0.98, "loss": 0.1}
-
-
-@pytest.mark.parametrize("stage", ["train", "val", "test"])
-def test_every_stage_has_metrics_of_its_own(stage: str, sample: Dataset) -> None:
-    classifier = DigitClassifier()
-    batch: tuple[Tensor, Tensor] = (sample.test.images[:4], sample.test.labels[:4])
-    step = {"train": classifier.training_step, "val": classifier.validation_step, "test": classifier.test_step}[stage]
-    step(batch, 0)
-    for other in {"train", "val", "test"}:
-        assert (getattr(classifier, f"{other}_metrics").images > 0) == (other == stage)
 
 
 class Trainer:
@@ -120,7 +98,7 @@ class Trainer:
         self.strategy = SimpleNamespace(root_device=torch.device(device))
 
 
-def test_a_step_reads_nothing_back_from_its_device() -> None:
+def test_a_training_step_never_waits_for_its_device() -> None:
     data = MNISTDataModule(name="sample")
     data.setup()
     data.trainer = Trainer("meta")  # type: ignore[assignment]  # where every look at a value raises
@@ -132,9 +110,9 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
         optimizer.zero_grad()
         classifier.training_step((batch[0], batch[1]), number).backward()
         optimizer.step()
-    assert all(value.device.type == "meta" for value in classifier.values("train").values())
+    assert all(value.device.type == "meta" for value in classifier.compute_metrics("train").values())
     with pytest.raises((RuntimeError, NotImplementedError)):
-        classifier.values("train")["train/acc"].item()
+        classifier.compute_metrics("train")["train/acc"].item()
 
 
 def test_labels_are_smoothed_in_training_only(sample: Dataset) -> None:
@@ -144,21 +122,19 @@ def test_labels_are_smoothed_in_training_only(sample: Dataset) -> None:
     classifier.test_step(batch, 0)
     logs = classifier.predict(batch[0]).probabilities.log()
     plain = -logs[torch.arange(50), batch[1]].mean()
-    torch.testing.assert_close(classifier.values("test")["test/loss"], plain)
+    torch.testing.assert_close(classifier.compute_metrics("test")["test/loss"], plain)
     torch.testing.assert_close(smoothed, 0.8 * plain - 0.2 * logs.mean())
 
 
-def test_predictions_are_computed_in_eval_mode(monkeypatch: pytest.MonkeyPatch, sample: Dataset) -> None:
-    classifier, modes = DigitClassifier().train(), []
-    monkeypatch.setattr(
-        classifier.net, "forward", lambda x: modes.append(classifier.net.training) or torch.zeros(len(x), 10)
-    )
-    classifier.predict(sample.test.images[:3])
-    assert modes == [False]
+def test_predict_computes_in_eval_mode_and_restores_the_mode_of_each_module() -> None:
+    classifier = DigitClassifier(NET | {"dropout": 0.5}).train()
+    classifier.net.conv1.eval()  # type: ignore[union-attr, operator]
+    first, second = (classifier.predict(IMAGES).probabilities for _ in range(2))
+    assert torch.equal(first, second)  # without dropout
+    assert classifier.training
+    assert not classifier.net.conv1.training  # type: ignore[union-attr]
 
 
-def test_the_scheduler_is_built_for_the_optimizer() -> None:
-    classifier = DigitClassifier(scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1))
-    configured = classifier.configure_optimizers()
-    assert isinstance(configured, dict)
-    assert configured["lr_scheduler"]["scheduler"].optimizer is configured["optimizer"]
+def test_a_misspelled_export_of_the_package_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'DigitClasifier'"):
+        _ = mnist_cnn.DigitClasifier  # type: ignore[attr-defined]

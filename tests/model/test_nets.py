@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.nets import ConvNet, DenseNet, build_net, outline_net
+from mnist_cnn.model.nets import ConvNet, DenseNet, fold
+from mnist_cnn.model.registry import build_net, outline_net
 from mnist_cnn.schema import PADDINGS, POOLINGS
+from tests.recipes import IMAGES
 
 
 def parameters(net: nn.Module) -> int:
@@ -117,3 +119,18 @@ def test_onnx_takes_the_net(tmp_path: Path) -> None:
     torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=True)
     (logits,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"input": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), net(x), atol=1e-5, rtol=1e-4)
+
+
+def test_slices_of_a_network_are_its_layers() -> None:
+    assert [*dict(ConvNet()[:2].named_children())] == ["conv1", "pool1"]
+    assert len(DenseNet()[:-1]) == 3
+    assert isinstance(ConvNet()[-1], nn.Linear)
+
+
+def test_folding_dropout_and_normalization_changes_no_answer() -> None:
+    net = ConvNet(channels=[4, 8], dropout=0.5, norm="batch").train()
+    for _ in range(3):
+        net(torch.rand(8, 1, 28, 28))
+    plain = fold(net)
+    assert not any(isinstance(layer, nn.BatchNorm2d | nn.Dropout) for layer in plain)
+    torch.testing.assert_close(plain(IMAGES / 255), net.eval()(IMAGES / 255))

@@ -29,7 +29,7 @@ def test_nothing_is_left_to_learn_from_a_teacher_whose_logits_are_known(sample: 
     assert gradient(teacher, images, logits.flip(1)).abs().max() > 1e-3
 
 
-def test_hot_gradients_are_those_of_matching_logits(sample: Dataset) -> None:
+def test_at_high_temperature_gradients_are_those_of_matching_logits(sample: Dataset) -> None:
     """At a high temperature distilling matches logits: the gradient is difference / 10 n (Hinton et al. 2015)."""
     net, images = ConvNet(channels=[4, 8]), sample.test.images[:20]
     with torch.no_grad():
@@ -41,11 +41,11 @@ def test_hot_gradients_are_those_of_matching_logits(sample: Dataset) -> None:
     )
 
 
-def test_a_student_learns_what_its_teacher_answers_in_training_alone(sample: Dataset) -> None:
+def test_the_teacher_replaces_the_labels_only_in_training(sample: Dataset) -> None:
     teacher = Teacher([ConvNet(channels=[4, 8])], temperature=2)
     student, batch = DigitClassifier(teacher=teacher), (sample.test.images[:50], sample.test.labels[:50])
     torch.testing.assert_close(student.training_step(batch, 0), teacher.loss(batch[0], student(batch[0])))
     student.test_step(batch, 0)
     plain = torch.nn.functional.cross_entropy(student(batch[0]), batch[1])
-    torch.testing.assert_close(student.values("test")["test/loss"], plain)
+    torch.testing.assert_close(student.compute_metrics("test")["test/loss"], plain)
     assert len(list(student.parameters())) == 8  # the teacher's are not its own

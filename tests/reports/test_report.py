@@ -15,8 +15,7 @@ from mnist_cnn.reports import run_report, sweep_report
 from mnist_cnn.reports.report import write_report
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
-from mnist_cnn.training.options import Options
-from mnist_cnn.training.start import train
+from mnist_cnn.training.start import Options, train
 from tests.conftest import Answer, Trained, one_line
 
 RUN_PICTURES = ["calibration", "confusion", "evidence", "kernels", "learning", "maps", "mistakes", "robustness"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.table import compare, find_runs
@@ -141,7 +142,7 @@ def trained(
 
 
 def test_an_outdated_run_counts_nowhere_and_is_named(tmp_path: Path) -> None:
-    settings = compose("data.name=sample").decisive()
+    settings = decisive(compose("data.name=sample").to_dict())
     runs = dict(trained(tmp_path, f"data.name=sample seed={seed}", settings | {"seed": seed}) for seed in range(3))
     old, given = trained(tmp_path, "data.name=sample seed=3", settings | {"seed": 3, "optimizer.lr": 0.5}, 1.0)
     table = compare(runs | {old: given})
@@ -168,13 +169,13 @@ def test_settings_in_which_equal_overrides_differ_become_columns(tmp_path: Path)
 
 
 def test_a_copy_of_a_run_counts_once(tmp_path: Path) -> None:
-    settings = compose("optimizer=adam").decisive()
+    settings = decisive(compose("optimizer=adam").to_dict())
     runs = [trained(tmp_path, given, settings) for given in ("optimizer=adam", "optimizer=adam seed=0")]
     assert [row.n for row in compare(dict(runs)).rows] == [1]
 
 
 def test_what_decides_no_result_makes_rows_where_it_was_swept_on_purpose(tmp_path: Path) -> None:
-    settings = compose().decisive()
+    settings = decisive(compose().to_dict())
     on_purpose = dict(trained(tmp_path / "a", f"threads={threads}", settings) for threads in (1, 2))
     assert compare(on_purpose).keys == ["threads"]
     by_chance = {Run(tmp_path / "b" / str(threads)): [f"threads={threads}"] for threads in (1, 2)}

@@ -66,7 +66,7 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
         (["modl.padding=valid,same"], "there is no key modl.padding (did you mean model.padding?)"),
         (["trainer.devices=2", "seed=0,1"], "trainer.devices=2 cannot be used in a sweep: give trainer.devices=1"),
         (["trainer=ddp", "seed=0,1"], "trainer.devices=auto cannot be used in a sweep"),
-        (["+trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 cannot be used in a sweep"),
+        (["trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 cannot be used in a sweep"),
         (["model=null", "seed=0,1"], "a group cannot be null: --help lists its choices"),
         (["seed=[a", "model=conv"], "no viable alternative"),
         (["--cfg", "job"], "--cfg cannot be used in a sweep: give overrides only"),

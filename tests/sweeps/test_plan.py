@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.settings import compose
@@ -97,7 +98,7 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_command(monkeypatch:
 
 
 def finish(job: Job, status: str = "complete", lr: float = 0.001) -> None:
-    settings = compose(*job.overrides).decisive() | {"optimizer.lr": lr}
+    settings = decisive(compose(*job.overrides).to_dict()) | {"optimizer.lr": lr}
     write_atomically(job.run.path / "result.json", json.dumps({"status": status, "settings": settings}).encode())
 
 

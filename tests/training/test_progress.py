@@ -4,17 +4,18 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from rich.console import Console
 
-from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn import MNISTDataModule
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
 from mnist_cnn.training import progress
-from mnist_cnn.training.options import Options
 from mnist_cnn.training.progress import EpochLog
-
-ONE_EPOCH = ("data.name=sample", "trainer=cpu", "trainer.max_epochs=1", "model.channels=[4,8]")
+from mnist_cnn.training.slabs import SlabClassifier
+from mnist_cnn.training.start import Options
+from tests.recipes import SMALL
 
 
 def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +23,7 @@ def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monke
     terminal = Console(file=screen, force_terminal=True, width=120)
     monkeypatch.setattr(progress, "Console", lambda **_: terminal)
     monkeypatch.setattr(progress, "_REFRESH", 0.0)
-    train(compose(*ONE_EPOCH), Run(tmp_path))
+    train(compose(*SMALL), Run(tmp_path))
     for part in ("epoch 1/1", "/63", "train/loss", "train/acc"):
         assert part in screen.getvalue()
 
@@ -30,30 +31,30 @@ def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monke
 def test_a_sweep_shows_its_own_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True))
-    train(compose(*ONE_EPOCH), Run(tmp_path), Options(show_bar=False))
+    train(compose(*SMALL), Run(tmp_path), Options(show_bar=False))
     assert screen.getvalue() == ""
 
 
 def test_the_seconds_of_a_resumed_epoch_include_those_before_the_interruption(tmp_path: Path) -> None:
     epochs = EpochLog()
     epochs.load_state_dict({"rows": [], "seconds": [], "elapsed": 100.0})
-    epochs.steps_per_epoch = 63
-    trainer, module = pl.Trainer(logger=False, enable_checkpointing=False), DigitClassifier()
+    trainer, module = pl.Trainer(logger=False, enable_checkpointing=False), SlabClassifier(64)
+    trainer.fit_loop._combined_loader = CombinedLoader(MNISTDataModule(name="sample").train_dataloader())
     module.train_metrics.update(torch.tensor(1.0), torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64))
     epochs.on_train_start(trainer, module)
     epochs.on_train_epoch_end(trainer, module)
     assert 100 <= epochs.seconds[0] < 110
 
 
-def test_elsewhere_there_is_a_line_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_terminal_each_epoch_prints_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="mnist_cnn")
-    result = train(compose(*ONE_EPOCH), Run(tmp_path))
+    result = train(compose(*SMALL), Run(tmp_path))
     (line,) = [message for message in caplog.messages if message.startswith("epoch")]
     assert line.startswith("epoch 1/1  63 steps  ")
     assert line.endswith("train/loss {train/loss:.4f}  train/acc {train/acc:.4f}".format(**result))
 
 
-def test_a_table_that_another_program_holds_is_written_after_the_next_epoch(
+def test_a_metrics_file_locked_by_another_program_is_written_after_the_next_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On Windows a spreadsheet keeps a file that it shows from being replaced."""
@@ -67,6 +68,6 @@ def test_a_table_that_another_program_holds_is_written_after_the_next_epoch(
     calls, real = list[Path](), progress.write_atomically
     monkeypatch.setattr(progress, "write_atomically", write)
     run = Run(tmp_path)
-    train(compose(*ONE_EPOCH, "data.train_size=64", "trainer.max_epochs=3"), run)
+    train(compose(*SMALL, "data.train_size=64", "trainer.max_epochs=3"), run)
     assert [row["epoch"] for row in run.rows()] == ["1", "2", "3"]
     assert caplog.messages.count(f"warning: {run.metrics} cannot be written: Permission denied") == 1

@@ -13,12 +13,10 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.train import train
 from mnist_cnn.training.saving import SaveLast
-from tests.faults.configs import QUICK
 from tests.faults.runs import difference
+from tests.recipes import SMALL, VALIDATED
 
 Compare = Callable[..., None]
-TINY = (*QUICK, "model.channels=[4,8]")
-VALIDATED = ("data.val_size=500", "trainer.max_epochs=2", "optimizer=adam", "scheduler=onecycle")  # 55 steps an epoch
 
 
 class Cut(Exception):
@@ -42,10 +40,10 @@ def resumes_bit_identically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Train with these overrides, once without interruption and once cut after a step and resumed, and compare."""
 
     def compare(step: int, saved: int, *overrides: str) -> None:
-        settings = compose(*TINY, *overrides)
+        settings = compose(*SMALL, *overrides)
         train(settings, Run(tmp_path / "uncut"))
         with monkeypatch.context() as patch:
-            patch.setattr("mnist_cnn.training.job.SaveLast", CutAfter)
+            patch.setattr("mnist_cnn.training.assemble.SaveLast", CutAfter)
             patch.setattr(CutAfter, "at_step", step)
             with pytest.raises(Cut):
                 train(settings, Run(tmp_path / "cut"))
@@ -88,12 +86,12 @@ PLATEAU = (
         ("optimizer=nadam", "scheduler=cosine"),
         ("optimizer=adamw", *MILESTONES),
         ("optimizer=adamw", *PLATEAU),
-        ("optimizer=sgd", "+trainer.gradient_clip_val=0.1"),
-        ("+trainer.precision=bf16-mixed",),
+        ("optimizer=sgd", "trainer.gradient_clip_val=0.1"),
+        ("trainer.precision=bf16-mixed",),
         ("augment=elastic", "ema_decay=0.99"),
     ],
 )
-def test_whatever_is_trained_resumes_bit_identically(
+def test_optimizers_schedulers_and_options_resume_bit_identically(
     overrides: tuple[str, ...], resumes_bit_identically: Compare
 ) -> None:
     resumes_bit_identically(40, 48, *overrides, "checkpoint.every_steps=13")

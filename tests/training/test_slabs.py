@@ -11,8 +11,8 @@ from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.model.backend import forward_fast
 from mnist_cnn.model.optimizers import KerasRMSprop
 from mnist_cnn.training.slabs import SlabClassifier
+from tests.recipes import NET
 
-NET = {"name": "conv", "channels": [4, 8]}
 OPTIONS: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
 OPTIONS |= {"accelerator": "cpu", "max_epochs": 2, "enable_model_summary": False, "limit_val_batches": 0}
 
@@ -43,7 +43,7 @@ class Plain(DigitClassifier):
 
 
 @pytest.mark.parametrize("steps", [1, 5, 16, 63, 100])  # an epoch has 63
-def test_slabs_train_what_lightnings_own_loop_trains(steps: int) -> None:
+def test_slabs_give_the_weights_of_lightnings_own_loop(steps: int) -> None:
     plain, slabs = (
         Plain(NET, scheduler=halve, label_smoothing=0.1),
         SlabClassifier(64, model=NET, scheduler=halve, label_smoothing=0.1),
@@ -78,7 +78,7 @@ def test_slabs_compute_in_the_precision_asked_for() -> None:
     assert torch.equal(weights(plain), weights(slabs))
 
 
-def test_a_slab_classifiers_checkpoint_is_a_digit_classifiers(tmp_path: Path) -> None:
+def test_a_slab_classifiers_checkpoint_loads_as_a_digit_classifier(tmp_path: Path) -> None:
     slabs = SlabClassifier(64, model=NET, optimizer=KerasRMSprop)
     fit(slabs, 64 * 16, max_epochs=1).save_checkpoint(tmp_path / "slabs.ckpt")
     loaded = DigitClassifier.load_from_checkpoint(tmp_path / "slabs.ckpt", weights_only=True)

@@ -1,4 +1,7 @@
-"""Strokes in MNIST's form: those of the digit alone, of the width of MNIST's, in the 20x20 box."""
+"""Fit a digit into MNIST's 20x20 box: crop to its strokes, fill outlines, and limit the strokes' width.
+
+Where the thresholds come from: see ink.py.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +12,16 @@ from mnist_cnn.data.images import SIDE
 from mnist_cnn.data.ink import bounding_box
 
 BOX, CENTRE = 20, 14
-_THINNEST, _THICKEST = 1.7, 4.0  # pixels in the box: 5 % of MNIST's training images are thinner, 5 % thicker
-_RULED = 0.4  # of the ink: what lines printed on paper have at most
-_LONG = 4  # areas of a stroke in squares of its width: a circle has 1.8
-_SCALE = 12  # strokes are widened and thinned on a grid that is finer than the box by this factor
+_THINNEST, _THICKEST = 1.7, 4.0  # pixels in the box: the 5th and 95th percentiles of MNIST's training images
+_RULED = 0.4  # of the ink: the darkest that lines printed on paper are
+_LONG = 4  # the area of the smallest stroke in squares of its width; a circle's is 1.8
+_SCALE = 12  # subpixels per pixel of the box when strokes are widened or thinned
 
 
 def crop_to_strokes(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Crop to the strokes of the digit, without what comes from a side: a table, a shadow's corner, ruled lines.
+    """Crop to the strokes of the digit, without marks that touch a side: a table, a shadow's corner, ruled lines.
 
-    Lines that touch the digit go where they are fainter. Where all strokes touch the sides they all stay.
+    Lines that cross the digit are removed if they are fainter. If all strokes touch the sides, all are kept.
     """
     for faintest in (0, _RULED):
         strong = np.where(ink > faintest, ink, np.float32(0))
@@ -29,14 +32,14 @@ def crop_to_strokes(ink: NDArray[np.float32]) -> NDArray[np.float32]:
             return _keep_strokes(strong, inner, strokes)
     amount, strokes = _label_strokes(ink)
     for side in (strokes[0], strokes[-1], strokes[:, 0], strokes[:, -1]):
-        along = np.bincount(side, minlength=len(amount)) > 0.6 * len(side)  # no digit lies along most of a side
+        along = np.bincount(side, minlength=len(amount)) > 0.6 * len(side)  # no digit covers most of a side
         if amount[~along].max() > amount.max() / 25:
             amount[along] = 0
     return _keep_strokes(ink, amount, strokes)
 
 
 def _label_strokes(ink: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Number the strokes from 1 on, and return how much ink each has."""
+    """Label the strokes from 1 on. Returns the amount of ink of each, and the labels."""
     strokes, count = ndimage.label(ink > 0, structure=np.ones((3, 3)))
     return ndimage.sum_labels(ink, strokes, range(count + 1)), strokes
 
@@ -44,13 +47,13 @@ def _label_strokes(ink: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArr
 def _keep_strokes(
     ink: NDArray[np.float32], amount: NDArray[np.float64], strokes: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Crop to the strokes, without specks of less than 1/25 of the largest stroke's ink."""
+    """Crop to the strokes, without specks that have less than 1/25 of the largest stroke's ink."""
     ink = np.where((amount >= amount.max() / 25)[strokes], ink, np.float32(0))
     return ink[bounding_box(ink > 0)]
 
 
 def fill_outline(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fill the space between the two lines of an outlined digit: it is long and narrow, and as large as the digit."""
+    """Fill an outlined digit: the hole between its two lines is long, narrow, and as large as the digit."""
     drawn = ink > 0.5
     holes, _ = ndimage.label(ndimage.binary_fill_holes(drawn) & ~drawn)
     filled = ink.copy()
@@ -65,7 +68,7 @@ def fill_outline(ink: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def limit_width(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Widen strokes that are thinner than MNIST's, and thin those that are thicker, by moving their edge."""
+    """Widen strokes that are thinner than MNIST's and thin those that are thicker, by moving their edges."""
     size = BOX * _SCALE
     margin = _SCALE * BOX // 4
     drawn = np.pad(_resize(ink, size / max(ink.shape)) > 0.5, margin)
@@ -74,7 +77,7 @@ def limit_width(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     wanted = float(np.clip(width, _THINNEST * _SCALE, _THICKEST * _SCALE))
     if wanted == width or not drawn.any() or width > size / 2:  # a filled box is no stroke
         return ink
-    outward = (wanted - width) / 2 / (1 - wanted / size)  # the box grows or shrinks with its strokes
+    outward = (wanted - width) / 2 / (1 - wanted / size)  # the digit grows or shrinks with its strokes
     distance = np.where(drawn, 0.5 - inside, ndimage.distance_transform_edt(~drawn) - 0.5)
     moved: NDArray[np.float32] = (0.5 + (outward - distance) / _SCALE).clip(0, 1).astype(np.float32)
     return moved[bounding_box(moved > 0)]

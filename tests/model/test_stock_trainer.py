@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mnist_cnn import DigitClassifier, MNISTDataModule, load_classifier
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
+from tests.recipes import BATCH, IMAGES, NET, TRAINER
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Total length of `list` across ranks is zero",  # no validation split
     "ignore:.*Swapping scheduler",
 )
-SMALL = {"name": "conv", "channels": [4, 4]}
 
 
 class Losses(pl.Callback):
@@ -49,10 +49,8 @@ def fit(
     **options: Any,
 ) -> tuple[pl.Trainer, Losses]:
     losses = Losses()
-    defaults: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    defaults |= {"enable_model_summary": False, "enable_checkpointing": False, "limit_train_batches": 4}
-    trainer = pl.Trainer(callbacks=[losses, *(callbacks or [])], **defaults | options)
-    trainer.fit(classifier or DigitClassifier(SMALL), data or MNISTDataModule(name="sample", batch_size=100))
+    trainer = pl.Trainer(callbacks=[losses, *(callbacks or [])], **TRAINER | {"limit_train_batches": 4} | options)
+    trainer.fit(classifier or DigitClassifier(NET), data or MNISTDataModule(name="sample", batch_size=100))
     return trainer, losses
 
 
@@ -67,8 +65,8 @@ def test_each_batch_is_one_step_and_its_loss_is_reported() -> None:
 
 
 def test_gradient_clip_val_bounds_every_step() -> None:
-    _, free = fit(DigitClassifier(SMALL, optimizer=sgd))
-    _, clipped = fit(DigitClassifier(SMALL, optimizer=sgd), gradient_clip_val=1e-3)
+    _, free = fit(DigitClassifier(NET, optimizer=sgd))
+    _, clipped = fit(DigitClassifier(NET, optimizer=sgd), gradient_clip_val=1e-3)
     assert max(clipped.moved) <= 1.001e-3 < min(free.moved)  # a step of SGD with lr 1 is as long as the gradient
 
 
@@ -117,7 +115,7 @@ def test_early_stopping_and_model_checkpoint_monitor_validation(tmp_path: Path) 
     best = ModelCheckpoint(tmp_path, monitor="val/acc", mode="max", filename="best")
     stop = EarlyStopping("val/loss", patience=0, min_delta=1e9)
     data = MNISTDataModule(name="sample", val_size=500, batch_size=100)
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     trainer, _ = fit(classifier, data, [best, stop], max_epochs=5, enable_checkpointing=True)
     assert trainer.current_epoch == 2  # no epoch is better than the first by 10^9
     assert best.best_model_score == pytest.approx(float(trainer.callback_metrics["val/acc"]), abs=0.3)
@@ -125,34 +123,33 @@ def test_early_stopping_and_model_checkpoint_monitor_validation(tmp_path: Path) 
     ours = load_classifier(tmp_path / "best.ckpt")
     for theirs, same in zip(loaded.net.parameters(), ours.net.parameters(), strict=True):
         assert torch.equal(theirs, same)
-    assert dict(loaded.hparams) == {"model": SMALL, "label_smoothing": 0.0}
+    assert dict(loaded.hparams) == {"model": NET, "label_smoothing": 0.0}
 
 
 def test_stochastic_weight_averaging_averages() -> None:
-    classifier = DigitClassifier(SMALL)
+    classifier = DigitClassifier(NET)
     trainer, _ = fit(classifier, callbacks=[StochasticWeightAveraging(1e-3, swa_epoch_start=1)], max_epochs=3)
     assert trainer.global_step == 12
     assert all(weights.isfinite().all() for weights in classifier.parameters())
 
 
 def test_a_fit_is_resumed_by_lightning_itself(tmp_path: Path) -> None:
-    whole, cut = DigitClassifier(SMALL), DigitClassifier(SMALL)
+    whole, cut = DigitClassifier(NET), DigitClassifier(NET)
     cut.load_state_dict(whole.state_dict())
     fit(whole, max_epochs=2, limit_train_batches=None)
     trainer, _ = fit(cut, max_epochs=1, limit_train_batches=None)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    resumed = DigitClassifier(SMALL)
+    resumed = DigitClassifier(NET)
     data = MNISTDataModule(name="sample", batch_size=100)
-    options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
-    trainer = pl.Trainer(max_epochs=2, enable_model_summary=False, **options)
+    trainer = pl.Trainer(**TRAINER | {"max_epochs": 2})
     trainer.fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     for theirs, same in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
         assert torch.equal(theirs, same)
 
 
 def test_trainer_predict_and_test_take_the_data_module(sample: Dataset) -> None:
-    classifier, data = DigitClassifier(SMALL), MNISTDataModule(name="sample")
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    classifier, data = DigitClassifier(NET), MNISTDataModule(name="sample")
+    trainer = pl.Trainer(**TRAINER)
     predictions = trainer.predict(classifier, data)
     assert predictions is not None
     digits = torch.cat([prediction.digits for prediction in predictions])  # type: ignore[union-attr]
@@ -164,9 +161,31 @@ def test_trainer_predict_and_test_take_the_data_module(sample: Dataset) -> None:
 def test_float_batches_of_a_stock_dataloader_train_alike(sample: Dataset) -> None:
     trained = []
     for images in (sample.train.images, scale(sample.train.images)):
-        classifier = DigitClassifier(SMALL)
+        classifier = DigitClassifier(NET)
         torch.manual_seed(0)
-        classifier.net.load_state_dict(DigitClassifier(SMALL).net.state_dict())
+        classifier.net.load_state_dict(DigitClassifier(NET).net.state_dict())
         fit(classifier, DataLoader(TensorDataset(images, sample.train.labels), batch_size=100))
         trained.append(classifier.net.dense.weight)
     assert torch.equal(*trained)
+
+
+def test_every_steps_loss_is_logged() -> None:
+    trainer, losses = fit()
+    assert float(trainer.callback_metrics["train/loss_step"]) == pytest.approx(losses.losses[-1])
+
+
+@pytest.mark.parametrize("stage", ["fit", "test", "predict"])
+def test_normalised_floats_are_taken_at_every_stage(stage: str) -> None:
+    images = (IMAGES / 255 - 0.1307) / 0.3081
+    loader = DataLoader(TensorDataset(images, BATCH[1]), 4)
+    trainer = pl.Trainer(**TRAINER)
+    getattr(trainer, stage)(DigitClassifier(NET), loader)
+
+
+def test_several_loaders_are_tested_as_one() -> None:
+    data = MNISTDataModule(name="sample")
+    trainer = pl.Trainer(**TRAINER)
+    classifier = DigitClassifier(NET)
+    trainer.test(classifier, [data.test_dataloader()] * 2, verbose=False)
+    assert int(classifier.test_metrics.images) == 2000
+    assert len(trainer.predict(classifier, [data.test_dataloader()] * 2) or ()) == 2
