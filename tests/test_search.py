@@ -153,7 +153,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("pruner=median", "pruner=median is not known: give halving or none"),
         ("search=defualt", "search=defualt is not known: give one of default (did you mean default?)"),
         ("n_trial=3", "there is no key n_trial (did you mean n_trials?)"),
-        ("data.val_size=0", "a search ranks by val/acc: give data.val_size=5000"),
+        ("data.val_size=0", "a search ranks by val/acc: set data.val_size=5000"),
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
         ("seed=1,2", "Ambiguous value"),
@@ -161,7 +161,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("resume=never", "resume and logger.csv cannot be changed in a search"),
         ("logger=none", "resume and logger.csv cannot be changed in a search"),
         ("optimizer=sgd", "optimizer is in the search space of search=default"),
-        ("trainer=ddp", "trainer.devices=auto cannot be used in a sweep"),
+        ("trainer=ddp", "trainer.devices=auto is not possible in a sweep or search"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(

@@ -235,7 +235,7 @@ def test_a_stale_rank_changes_nothing(here: Path, cli: Callable[..., Answer], mo
     ("argument", "message"),
     [
         ("--helo", "there is no option --helo (did you mean --help?)"),
-        ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: give another hydra.run.dir"),
+        ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: choose another hydra.run.dir"),
     ],
 )
 def test_a_wrong_argument_writes_nothing(argument: str, message: str, here: Path, cli: Callable[..., Answer]) -> None:

@@ -1,4 +1,4 @@
-"""Optuna's part in a search: the values of the next trial, and which hyperparameters matter."""
+"""What Optuna does in a search: it proposes the next trial, and measures which hyperparameters matter."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.Random
 
 @dataclass(frozen=True)
 class Proposals:
-    """Proposes trials for a search. Trials are compared by their val/acc after `level` epochs, which all reach."""
+    """Proposes trials. They are compared by their val/acc after `level` epochs, which all of them reach."""
 
     search: Search
     level: int
 
     def propose(self, trials: Sequence[Trial], number: int) -> dict[str, Any]:
-        """Return the values of trial `number`: a function of the trials before it alone."""
+        """Return the values of trial `number`. They depend only on the earlier trials."""
         asked = self._study(trials, number).ask(self._distributions())
         return {key: _shorten(self.search.space[key], value) for key, value in asked.params.items()}
 
@@ -67,7 +67,7 @@ def _distribution(values: Range | list[Any]) -> BaseDistribution:
 
 
 def _shorten(values: Range | list[Any], value: Any) -> Any:
-    """Round a float to four digits: the winner's command is to be read and typed."""
+    """Round a float to four digits: people read and type the winner's command."""
     if isinstance(value, float) and isinstance(values, Range):
         return min(max(float(f"{value:.4g}"), float(values.low)), float(values.high))
     return value

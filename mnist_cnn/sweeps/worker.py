@@ -1,7 +1,7 @@
-"""A process of joblib's and its driver: Ctrl-C lets every job save before it ends, and no worker outlives the driver.
+"""joblib's workers and their driver: on Ctrl-C every job saves before it ends, and no worker outlives the driver.
 
-joblib kills its workers where the driver raises. So the driver defers a signal until the launch returns, and asks its
-workers by a file in the sweep's folder; a job that has saved returns, and the jobs after it return at once.
+joblib kills its workers when the driver raises. So the driver defers a signal until the launch returns, and writes a
+file into the sweep's folder that asks its workers to stop: a job saves and returns, and the next ones do not start.
 """
 
 import os
@@ -18,7 +18,7 @@ _EVERY = 0.5  # seconds between looks
 
 
 class _Worker:
-    """What the watching thread of this process knows."""
+    """The state that the watching thread of this process reads."""
 
     driver: int | None = None
     folder = Path()
@@ -27,9 +27,9 @@ class _Worker:
 
 @contextmanager
 def obey_driver(folder: Path) -> Iterator[bool]:
-    """In a worker, within this context a job saves and ends when the driver stops, or has gone. Yields whether to run.
+    """In a worker, within this context a job saves and ends when its driver stops or dies. Yields whether to start.
 
-    Swallows Stopped: the launcher would take it for a failure.
+    Suppresses Stopped: the launcher would take it for a failure.
     """
     if _Worker.driver is None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the driver tells us
@@ -64,15 +64,15 @@ def _is_to_stop() -> bool:
 
 @contextmanager
 def stop_workers(folder: Path) -> Iterator[None]:
-    """In the driver, within this context a signal is deferred and handed to the workers. Then raises Stopped."""
+    """In the driver, within this context a signal is deferred and passed to the workers. Then raises Stopped."""
     file, ended = _stop_file(folder, os.getpid()), threading.Event()
 
-    def hand_on() -> None:
+    def pass_on() -> None:
         while not ended.wait(_EVERY):
             if signals.received() is not None:
                 file.touch()
 
-    thread = threading.Thread(target=hand_on, daemon=True)
+    thread = threading.Thread(target=pass_on, daemon=True)
     with signals.defer_signals():
         thread.start()
         try:

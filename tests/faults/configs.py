@@ -104,7 +104,7 @@ WRONG = {  # overrides: what the answer must contain
     "logger.also={_target_:nowhere.X}": "logger=x cannot be used",
     "resume=nowhere": "there is no checkpoint ",
     "resume=/dev/null": "there is no checkpoint /dev/null",
-    "resume=/etc/passwd": "/etc/passwd is damaged, or no checkpoint at all",
+    "resume=/etc/passwd": "/etc/passwd is damaged, or not a checkpoint at all",
     "data.name=mnist data.dir=/dev/null/x": "cannot be written",
     "data.name=mnist data.dir=empty": "data.dir=empty does not hold mnist, and train-images-idx3-ubyte.gz could not",
     "data.name=mnist data.mirrors=nowhere data.dir=empty": "No such file or directory",

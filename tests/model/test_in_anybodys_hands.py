@@ -221,7 +221,7 @@ def test_names_that_wrappers_add_are_understood(wrap: Callable[[str], str], tmp_
 
 def test_bare_weights_are_refused_by_what_they_are(tmp_path: Path) -> None:
     torch.save(DigitClassifier(SMALL).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(InputError, match="a.pt holds weights alone, and does not say of which network"):
+    with pytest.raises(InputError, match="a.pt holds only weights, and does not say of which network"):
         load_classifier(tmp_path / "a.pt")
     (tmp_path / "a.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match="its MODEL_CARD.md has the code that loads them"):
