@@ -52,14 +52,11 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
 
 
 def did_you_mean(value: object, allowed: Iterable[str]) -> str:
-    """Return " (did you mean x?)" for the allowed name closest to `value`, or nothing."""
-    close = get_close_matches(str(value), allowed, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """Return " (did you mean x?)" for the allowed name closest to `value`, or nothing.
 
-
-def did_you_mean_key(key: str, keys: Iterable[str]) -> str:
-    """Compare the last parts of keys: lr stands for optimizer.lr, which did_you_mean would not find."""
-    group, _, name = key.rpartition(".")
-    by_name = {each.rpartition(".")[2]: each for each in sorted(keys, key=lambda each: each.startswith(f"{group}."))}
-    close = get_close_matches(name, by_name, n=1, cutoff=0.7)
+    Of keys such as optimizer.lr the last parts are compared, so that lr finds it; first those of the same group.
+    """
+    group, _, name = str(value).rpartition(".")
+    by_name = {each.rpartition(".")[2]: each for each in sorted(allowed, key=lambda each: each.startswith(f"{group}."))}
+    close = get_close_matches(name, by_name, n=1)
     return f" (did you mean {by_name[close[0]]}?)" if close else ""

@@ -15,7 +15,7 @@ from mnist_cnn.cli import command_line, fail
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.files import relative
 from mnist_cnn.runs.directory import InUse, Run
-from mnist_cnn.settings import explain_hydra_errors, quote, without
+from mnist_cnn.settings import explain_errors, quote, without
 from mnist_cnn.signals import Stopped
 from mnist_cnn.training.start import is_first_process
 
@@ -26,7 +26,7 @@ def run_hydra(main: Callable[[], Any]) -> None:
     """Run a function decorated with hydra.main. What Hydra raises about the command line becomes an InputError."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting with 1
     try:
-        with explain_hydra_errors():
+        with explain_errors():
             main()
     finally:
         del os.environ["HYDRA_FULL_ERROR"]

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, did_you_mean_key, one_of
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
 from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
@@ -31,22 +31,15 @@ def compose(*overrides: str) -> Settings:
 
     Raises InputError, one line about the first key or value that is wrong.
     """
-    with explain_hydra_errors():
+    with explain_errors():
         cfg = _compose(*overrides)
     return load(cfg)
 
 
 def load(cfg: DictConfig) -> Settings:
-    """Check a composed configuration, and give it types.
-
-    Raises InputError, one line about the first key or value that is wrong.
-    """
-    try:
+    """Check a composed configuration, and give it types. Raises InputError as `compose` does."""
+    with explain_errors():
         return Settings.model_validate(OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(str(error)) from error
-    except ValidationError as error:
-        raise InputError(_explain(error.errors()[0])) from error
 
 
 def load_search(name: str, changes: Sequence[str] = (), overrides: Sequence[str] = ()) -> Search:
@@ -56,13 +49,9 @@ def load_search(name: str, changes: Sequence[str] = (), overrides: Sequence[str]
     """
     files = {file.stem: file for folder in (CONF, *config_dirs(overrides)) for file in folder.glob("search/*.yaml")}
     one_of("search", name, sorted(files))
-    try:
+    with explain_errors():
         cfg = OmegaConf.merge(OmegaConf.load(files[name]), OmegaConf.from_dotlist([*changes]))
         return Search.model_validate(OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(f"search={name} cannot be read: {error}") from error
-    except ValidationError as error:
-        raise InputError(_explain(error.errors()[0])) from error
 
 
 def conf_digest(overrides: Sequence[str] = ()) -> str:
@@ -110,18 +99,20 @@ def _quote_path(override: str, sweep: bool) -> str:
 
 
 @contextmanager
-def explain_hydra_errors() -> Iterator[None]:
-    """Within this context, an error that Hydra raises becomes an InputError."""
+def explain_errors() -> Iterator[None]:
+    """Within this context, an error of Hydra, OmegaConf or pydantic becomes an InputError."""
     try:
         yield
     except InputError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # OSError: of hydra.run.dir
-        raise InputError(explain_hydra(error)) from error
+        raise InputError(explain(error)) from error
 
 
-def explain_hydra(error: Exception) -> str:
-    """Shorten Hydra's message about an override, and suggest the key that was probably meant."""
+def explain(error: Exception) -> str:
+    """Write an error about the configuration in one line, with the key or value that was probably meant."""
+    if isinstance(error, ValidationError):
+        return _explain_value(error.errors()[0])
     if isinstance(error, MissingConfigException) and error.options:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
         return _explain_choice(group, value, error.options)
@@ -134,7 +125,7 @@ def explain_hydra(error: Exception) -> str:
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean_key(unknown[1], [*defaults, *nested])}; --help lists all keys"
+    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], [*defaults, *nested])}; --help lists all keys"
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
@@ -161,7 +152,7 @@ def _compose(*overrides: str) -> DictConfig:
         return hydra.compose("train", overrides=quote_paths(with_searchpath(overrides)))
 
 
-def _explain(error: ErrorDetails) -> str:
+def _explain_value(error: ErrorDetails) -> str:
     """Write an error of pydantic's as the command line writes keys and values."""
     path = [str(part) for part in error["loc"]]
     if path[0] == "model" and len(path) > 2:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import pytest
 
 from mnist_cnn import signals
-from mnist_cnn.cli import Parser, command_line, forget_stale_ranks, prepare_machine, run_command
+from mnist_cnn.cli import Parser, command_line, forget_stale_ranks, run_command
 from mnist_cnn.errors import InputError, RunError
 from tests.conftest import Answer, posix
 
@@ -92,18 +92,14 @@ def test_a_log_that_cannot_be_written_prints_no_traceback(
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that it can be closed
 
 
-def test_openmp_threads_spin_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("given", "count"), [(None, "10000"), ("7", "7")])
+def test_a_command_sets_how_long_threads_spin_unless_the_user_does(
+    given: str | None, count: str, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    prepare_machine()
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    prepare_machine()
-    assert os.environ["GOMP_SPINCOUNT"] == "7"
-
-
-def test_a_command_prepares_the_machine_first(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == "10000\n"
+    if given:
+        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+    assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == f"{count}\n"
 
 
 def test_a_command_is_quoted_for_the_systems_shell(monkeypatch: pytest.MonkeyPatch) -> None:

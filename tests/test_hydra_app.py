@@ -15,7 +15,6 @@ from hydra.errors import ConfigCompositionException
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.hydra_app import report_failure, run_hydra
 from mnist_cnn.runs.directory import InUse, Run
-from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.training.start import is_first_process
 from tests.conftest import posix
@@ -80,10 +79,6 @@ def test_a_stopped_run_tells_the_command_that_resumes_it(
     with pytest.raises(Stopped):
         fail_with(Stopped(15), run)
     assert caplog.messages == [f"stopped; to resume: python -m mnist_cnn.train {expected}"]
-
-
-def test_of_two_equal_keys_the_last_counts() -> None:
-    assert compose("resume=never", "resume=auto").resume == "auto"
 
 
 def test_hydras_errors_become_ours() -> None:

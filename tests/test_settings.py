@@ -1,14 +1,10 @@
 """The configuration is composed, hashed by what decides the result, and explained."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.settings import CONF, compose, quote_paths
-from tests.test_schema import changed, composed
+from mnist_cnn.settings import by_key, compose, quote_paths, without
+from tests.test_schema import composed
 
 DECISIVE = {
     "seed": 0,
@@ -53,39 +49,6 @@ def test_decisive_settings_are_those_that_change_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("resume", "never"),
-        ("threads", 2),
-        ("checkpoint.every_steps", 7),
-        ("logger.csv", False),
-        ("logger.also", {"_target_": "x.Y"}),
-        ("data.dir", "/elsewhere"),
-        ("data.mirrors", ["file:///x/"]),
-        ("data.fallback", "error"),
-    ],
-)
-def test_where_a_run_reads_and_how_fast_it_is_is_not_decisive(key: str, value: object) -> None:
-    assert changed(key, value).decisive() == composed().decisive()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("seed", 1),
-        ("label_smoothing", 0.1),
-        ("data.batch_size", 32),
-        ("model.channels", [64, 32, 128]),
-        ("optimizer.epsilon", 1e-8),
-        ("trainer.max_epochs", 6),
-        ("trainer.precision", "bf16-mixed"),
-    ],
-)
-def test_what_changes_the_result_is_decisive(key: str, value: object) -> None:
-    assert changed(key, value).decisive() != composed().decisive()
-
-
-@pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         ("foo=1", "there is no key foo; --help lists all keys"),
@@ -111,17 +74,14 @@ def test_an_unknown_choice_is_answered_with_the_choices_but_not_with_hydras_sear
         compose("optimizer=rmspop")
 
 
-def test_conf_is_the_folder_at_the_top() -> None:
-    assert Path(__file__).parents[1] / "conf" == CONF
+def test_overrides_are_read_by_key_and_of_two_the_last_counts() -> None:
+    given = ["resume=never", "seed=1", "resume=a=b"]
+    assert by_key(given) == {"resume": "a=b", "seed": "1"}
+    assert without(given, "resume") == ["seed=1"]
+    assert compose("resume=never", "resume=auto").resume == "auto"
 
 
-def test_settings_are_checked_without_torch() -> None:
-    code = "import sys; from mnist_cnn.settings import compose; compose(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize("path", ["a=1,b=2", "run (1)", "run(1)", "실험", "it's", "[a]", "{a:b}"])
+@pytest.mark.parametrize("path", ["a=1,b=2", "run (1)", "run(1)", "실험", "it's", "[a]", "{a:b}", r"\\server\share"])
 def test_a_path_is_taken_as_it_is(path: str) -> None:
     assert compose(f"resume={path}", f"data.dir={path}").resume == path
     assert quote_paths([f"resume={path}"], sweep=True) == quote_paths([f"resume={path}"])

@@ -10,8 +10,7 @@ A checkpoint is a dictionary. Lightning writes most of it; in brackets is the cl
 
 state_dict              the weights, net.*, and the sums of the metrics; with ema_decay the averaged weights
 hyper_parameters        what the classifier is built from: model, label_smoothing
-optimizer_states        and lr_schedulers: one each
-optimizer_classes       the names of the optimizers' classes [DigitClassifier]
+optimizer_states        one each, as in lr_schedulers; and optimizer_classes: their names [DigitClassifier]
 loops                   how many epochs, batches and steps are done, and the loader's position [data.order.EpochOrder]
 callbacks               the epochs' rows and seconds [EpochLog], the random state and number of threads [SaveLast], the
                         best val/acc [SaveBest]; with ema_decay the step of the last update
@@ -37,8 +36,6 @@ from mnist_cnn.files import is_locked, locked, remove, sync_path, write_atomical
 from mnist_cnn.runs.latest import follow
 from mnist_cnn.schema import decisive
 
-_LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
-
 
 class InUse(InputError):
     """Another process trains in this run directory."""
@@ -52,17 +49,14 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The newest complete checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint of the epoch with the best val/acc."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
     def metrics(self) -> Path:
-        """The table with a row per epoch."""
         return self.path / "metrics.csv"
 
     def result(self) -> dict[str, Any]:
@@ -127,10 +121,8 @@ class Run:
         Raises InputError if a path leads to no checkpoint.
         """
         resume = self.resume_here(resume)
-        if resume == "never":
-            return None
-        if resume in ("auto", "outdated"):
-            return self.last if self.last.is_file() else None
+        if resume in ("auto", "outdated", "never"):
+            return self.last if resume != "never" and self.last.is_file() else None
         return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run
 
     def resume_here(self, resume: str) -> str:
@@ -140,13 +132,10 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this directory.
-
-        Raises InUse if one does.
-        """
+        """Keep other processes from training in this directory. Raises InUse if one does."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.path / ".lock", _LOCK_SECONDS):
+            with locked(self.path / ".lock", timeout=0.5):  # `is_in_use` holds it for a moment
                 (self.path / ".lock").touch()  # for `was_locked_since`
                 yield
         except Timeout as error:

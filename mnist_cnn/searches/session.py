@@ -142,10 +142,8 @@ def _flatten(search: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _log_to_file(run: Run) -> Iterator[None]:
     """Within this context, log to the run's train.log."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(run.path / "train.log", delay=True)
+    root, handler = logging.getLogger(), logging.FileHandler(run.path / "train.log", delay=True)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
-    root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)

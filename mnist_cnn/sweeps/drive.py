@@ -6,16 +6,16 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.settings import explain_hydra
-from mnist_cnn.sweeps.job import is_joblib, is_slurm, run_job
+from mnist_cnn.settings import explain
+from mnist_cnn.sweeps.job import run_job
 from mnist_cnn.sweeps.plan import Job, Plan
 from mnist_cnn.sweeps.slurm import ENDED, watch_queue
 from mnist_cnn.sweeps.worker import stop_workers
@@ -74,13 +74,13 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
     # a process that imports torch in its second job looks to joblib as if it leaked, and joblib replaces it
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     launcher = build_launcher(plan)
-    submitted = watch_queue() if is_slurm(plan.cfg.hydra.launcher) else None
+    submitted = watch_queue() if plan.launcher == "SlurmLauncher" else None
     try:
-        with stop_workers(plan.jobs[0].run.path.parent) if is_joblib(plan.cfg.hydra.launcher) else nullcontext():
+        with stop_workers(plan.jobs[0].run.path.parent) if plan.launcher == "JoblibLauncher" else nullcontext():
             returned = launcher.launch([job.all_overrides for job in jobs], initial_job_idx=0)
     except Exception as error:  # noqa: BLE001 - `run_job` raises none: Hydra failed, or a process died
         if not plan.is_parallel:
-            return dict.fromkeys(jobs, explain_hydra(error)), ""
+            return dict.fromkeys(jobs, explain(error)), ""
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         if submitted is not None:  # all its jobs have left the queue; they may have been cancelled: none starts again
             without = [job for job in jobs if job.run.status() in ("waiting", "interrupted")]
@@ -92,17 +92,8 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
 
 def build_launcher(plan: Plan) -> Launcher:
     """Build the launcher that starts the jobs. Raises InputError if it refuses an option."""
-    context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
+    context = HydraContext(plan.loader, Callbacks())
     try:
         return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
     except HydraException as error:
-        name = str(plan.cfg.hydra.launcher["_target_"]).rpartition(".")[2]
-        raise InputError(f"hydra.launcher is wrong: {name}: {error.__cause__ or error}") from error
-
-
-class _NoCallbacks:
-    """Launchers announce the start and the end of each job; nobody listens."""
-
-    def on_job_start(self, **_: Any) -> None: ...
-
-    def on_job_end(self, **_: Any) -> None: ...
+        raise InputError(f"hydra.launcher is wrong: {plan.launcher}: {error.__cause__ or error}") from error

@@ -29,29 +29,24 @@ def run_job(cfg: DictConfig) -> str:
     prepare_machine()
     hydra = HydraConfig.get()
     run, overrides = Run(Path(hydra.runtime.output_dir).resolve()), job_overrides()
-    by_joblib = is_joblib(hydra.launcher)
+    launcher = name_launcher(hydra.launcher)
 
     def train_job() -> None:
         settings = load(cfg)
         check_single_process(settings)
-        if by_joblib and settings.trainer.accelerator != "cpu":
+        if launcher == "JoblibLauncher" and settings.trainer.accelerator != "cpu":
             choose_gpu(hydra.job.num)
-        with obey_slurm() if is_slurm(hydra.launcher) else nullcontext():
+        with obey_slurm() if launcher == "SlurmLauncher" else nullcontext():
             train(settings, run, Options(overrides, cores=cores_per_job(hydra.launcher), show_bar=False))
 
-    with obey_driver(run.path.parent) if by_joblib else nullcontext(True) as may_run:
+    with obey_driver(run.path.parent) if launcher == "JoblibLauncher" else nullcontext(True) as may_run:
         return attempt(train_job, run, overrides) or "" if may_run else ""
     return ""  # the driver has stopped it
 
 
-def is_joblib(launcher: Any) -> bool:
-    """Whether joblib's processes run the jobs."""
-    return str(launcher["_target_"]).endswith(".JoblibLauncher")
-
-
-def is_slurm(launcher: Any) -> bool:
-    """Whether SLURM runs the jobs."""
-    return str(launcher["_target_"]).endswith(".SlurmLauncher")
+def name_launcher(launcher: Any) -> str:
+    """Return the class of a launcher: BasicLauncher, JoblibLauncher, SlurmLauncher, ..."""
+    return str(launcher["_target_"]).rpartition(".")[2]
 
 
 def attempt(training: Callable[[], object], run: Run, overrides: Sequence[str]) -> str | None:
@@ -84,8 +79,8 @@ def check_single_process(settings: Settings) -> None:
 
 def cores_per_job(launcher: Any) -> int:
     """Return how many CPU cores each job may use, if threads=null: a launcher may run several at once."""
-    name = str(launcher["_target_"]).rpartition(".")[2]
-    if is_joblib(launcher):  # it has already divided OMP_NUM_THREADS
+    name = name_launcher(launcher)
+    if name == "JoblibLauncher":  # it has already divided OMP_NUM_THREADS
         return max(1, machine_cores() // launcher.n_jobs) if launcher.n_jobs > 0 else 1
     if name == "LocalLauncher":  # all jobs at once
         return int(launcher.cpus_per_task or 1)

@@ -20,7 +20,8 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.schema import is_decisive
 from mnist_cnn.searchpath import searchpath
-from mnist_cnn.settings import CONF, conf_digest, explain_hydra_errors, quote, quote_paths
+from mnist_cnn.settings import CONF, conf_digest, explain_errors, quote, quote_paths
+from mnist_cnn.sweeps.job import name_launcher
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
@@ -62,9 +63,14 @@ class Plan:
     repeated: int  # combinations that were given before
 
     @property
+    def launcher(self) -> str:
+        """The class of the launcher, such as JoblibLauncher."""
+        return name_launcher(self.cfg.hydra.launcher)
+
+    @property
     def is_parallel(self) -> bool:
         """Whether the launcher runs several jobs at once."""
-        return not str(self.cfg.hydra.launcher["_target_"]).endswith(".BasicLauncher")
+        return self.launcher != "BasicLauncher"
 
     def standing(self, job: Job) -> Standing:
         """Return where a job stands: complete, outdated, failed, running, interrupted or waiting."""
@@ -105,7 +111,7 @@ def plan(arguments: Sequence[str]) -> Plan:
 
 def _parse(arguments: Sequence[str]) -> tuple[DictConfig, ConfigLoader, list[Override]]:
     """Compose what a launcher needs. Returns it with all overrides, to which an experiment may add some."""
-    with explain_hydra_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+    with explain_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*arguments])
@@ -128,7 +134,7 @@ def is_sweep(overrides: Sequence[str]) -> bool:
         return False
     folders = searchpath(overrides)
     try:
-        with explain_hydra_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with explain_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             found = [hydra.compose("train", [*folders, each], return_hydra_config=True) for each in experiments]
         return any(cfg.hydra.sweeper.params for cfg in found)
     except InputError:

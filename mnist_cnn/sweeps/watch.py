@@ -1,6 +1,5 @@
 """Show the progress of a sweep: a line for each finished job and, in a terminal, progress bars."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,28 +8,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mnist_cnn.sweeps.plan import Job, Plan
+from mnist_cnn.sweeps.worker import repeat
 from mnist_cnn.training.start import summarise
-
-_EVERY = 0.5  # seconds between looks at the run directories
 
 
 @contextmanager
 def watch(plan: Plan, epochs: int) -> Iterator[None]:
     """Show the jobs of a sweep while they run. `epochs` is how many each trains, unless that is swept."""
-    view, ended = View(plan, Console(stderr=True, highlight=False), epochs), threading.Event()
-
-    def look_again() -> None:
-        while not ended.wait(_EVERY):
-            view.look()
-
-    thread = threading.Thread(target=look_again, daemon=True)
+    view = View(plan, Console(stderr=True, highlight=False), epochs)
     with view.bars:
-        thread.start()
         try:
-            yield
+            with repeat(view.look):
+                yield
         finally:
-            ended.set()
-            thread.join()
             view.look()
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,28 +65,42 @@ def _is_to_stop() -> bool:
 @contextmanager
 def stop_workers(folder: Path) -> Iterator[None]:
     """In the driver, within this context a signal is deferred and passed to the workers. Then raises Stopped."""
-    file, ended = _stop_file(folder, os.getpid()), threading.Event()
+    file = _stop_file(folder, os.getpid())
 
     def pass_on() -> None:
-        while not ended.wait(_EVERY):
-            if signals.received() is not None:
-                file.touch()
+        if signals.received() is not None:
+            file.touch()
 
-    thread = threading.Thread(target=pass_on, daemon=True)
     with signals.defer_signals():
-        thread.start()
         try:
-            yield
+            with repeat(pass_on):
+                yield
         except KeyboardInterrupt:  # of a worker that was still being imported
             signals.request_stop()
         except Exception:
             if signals.received() is None:  # else it killed a worker that was still being started
                 raise
         finally:
-            ended.set()
-            thread.join()
             file.unlink(missing_ok=True)
 
 
 def _stop_file(folder: Path, driver: int) -> Path:
     return folder / f".stop-{driver}"
+
+
+@contextmanager
+def repeat(action: Callable[[], object]) -> Iterator[None]:
+    """Within this context, call a function twice a second, in a thread."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(_EVERY):
+            action()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

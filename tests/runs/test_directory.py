@@ -9,13 +9,6 @@ from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, run_of
 from tests.faults.durability import Disk
 
 
-def test_the_files_of_a_run_have_their_names(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    paths = (run.last, run.best, run.metrics)
-    names = [str(path.relative_to(tmp_path)) for path in paths]
-    assert names == ["checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv"]
-
-
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     run, result = Run(tmp_path / "run"), {"status": "complete", "test/acc": 0.9923, "overrides": ["seed=1"]}
     run.finish(result)
