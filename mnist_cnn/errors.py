@@ -48,7 +48,7 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
     if isinstance(value, str) and value in allowed:
         return value
     choices = f"{', '.join(allowed)}{did_you_mean(value, allowed)}"
-    raise InputError(f"{name}={abbreviate(value)} is not known: give one of {choices}")
+    raise InputError(f"{name}={abbreviate(value)} is not known: choose one of {choices}")
 
 
 def did_you_mean(value: object, allowed: Iterable[str]) -> str:

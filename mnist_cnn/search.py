@@ -58,7 +58,7 @@ def _open(given: Sequence[str]) -> "Session":
     own = {key: value for key, value in by_key(given).items() if key in _OWN}
     others = without(given, *_OWN)
     for key in by_key(others).keys() - Settings.model_fields.keys():
-        if meant := did_you_mean(key, _OWN):
+        if "." not in key and (meant := did_you_mean(key, _OWN)):
             raise InputError(f"there is no key {key}{meant}")
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
     search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
@@ -80,7 +80,7 @@ def _check(name: str, search: Search, others: Sequence[str]) -> Settings:
     settings = compose(*search.overrides, *others, *first)
     check_single_process(settings)
     if not settings.data.val_size:
-        raise InputError("data.val_size=0 is too few: a search ranks by val/acc: set data.val_size=5000")
+        raise InputError("a search ranks by val/acc, which needs a validation split: set data.val_size=5000")
     if settings.resume != "auto" or not settings.logger.csv:
         raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
     if settings.report:
@@ -114,7 +114,7 @@ def _finish(session: "Session") -> None:
     """Test the winner, and print the importances and the winner's command."""
     winner = session.winner()
     if winner is None:
-        raise RunError("no trial was trained to the end")
+        raise RunError("no trial was trained to its last epoch")
     importances = session.proposals().importances(session.trials())
     print(f"importance for val/acc after epoch {session.levels[0]}: {importances}")
     print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")

@@ -33,7 +33,7 @@ def with_searchpath(arguments: Iterable[str]) -> list[str]:
             others.append(each)
     for folder in folders:
         if not folder.is_dir() or folder == Path():
-            raise InputError(f"the folder of configuration {folder} does not exist: give --config-dir DIR")
+            raise InputError(f"the configuration folder {folder} does not exist")
     paths = [str(folder.resolve()).replace("\\", "/").replace("'", "\\'") for folder in folders]
     listed = ",".join(f"'{path}'" for path in dict.fromkeys(paths))
     return [f"{_KEY}=[{listed}]", *others] if paths else others

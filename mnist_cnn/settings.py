@@ -61,7 +61,7 @@ def conf_digest(overrides: Sequence[str] = ()) -> str:
 
 
 def quote(text: object) -> str:
-    """Quote a value for Hydra's command line, if it needs it."""
+    """Quote a value for Hydra's command line, if necessary."""
     plain = str(text)
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", plain):
         return plain
@@ -131,8 +131,8 @@ def explain(error: Exception) -> str:
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
     """List the choices of a group, or name the key that takes this value."""
     if group == "data" and value in get_args(Data.model_fields["name"].annotation):
-        return f"data={value} is not known: give data.name={value}"
-    return f"{group}={value} is not known: give one of {', '.join(choices)}{did_you_mean(value, choices)}"
+        return f"data={value} is not known: set data.name={value}"
+    return f"{group}={value} is not known: choose one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
 def _list_groups(folders: Sequence[str]) -> str:
@@ -153,7 +153,7 @@ def _compose(*overrides: str) -> DictConfig:
 
 
 def _explain_value(error: ErrorDetails) -> str:
-    """Write an error of pydantic's as the command line writes keys and values."""
+    """Write an error of pydantic, with keys and values as on the command line."""
     path = [str(part) for part in error["loc"]]
     if path[0] == "model" and len(path) > 2:
         del path[1]  # the name of the network, which pydantic puts there
@@ -167,7 +167,7 @@ def _explain_value(error: ErrorDetails) -> str:
     if error["type"] in ("literal_error", "union_tag_invalid"):
         allowed = str(context.get("expected") or context["expected_tags"]).replace("'", "")
         allowed = allowed.replace(", own", " or the full name of a class of yours")
-        return f"{key}={value} is not known: give {allowed}{did_you_mean(value, re.split(', | or ', allowed))}"
+        return f"{key}={value} is not known: choose {allowed}{did_you_mean(value, re.split(', | or ', allowed))}"
     reason = re.sub("^(Input|String|Value|List) should", "it should", error["msg"]).removeprefix("Value error, ")
     return f"{key}={value} cannot be used: {re.sub(' or instance of .*| after validation', '', reason)}"
 

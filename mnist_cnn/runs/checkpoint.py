@@ -64,7 +64,7 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
         net.load_state_dict({n[4:]: value for n, value in weights.items() if n.startswith("net.")}, assign=True)
         smoothing = float(checkpoint["hyper_parameters"].get("label_smoothing", 0))
         classifier = DigitClassifier(model, label_smoothing=smoothing, net=net)
-    except Exception as error:  # a stranger's file may have any value there
+    except Exception as error:  # a file from elsewhere may have any value there
         raise InputError(f"{path} does not hold the network that it describes: {str(error)[:300]}") from error
     if not all(part.isfinite().all() for part in net.state_dict().values()):
         raise InputError(f"{path} is the state of a failed training: some of its weights are NaN or infinite")
@@ -90,7 +90,7 @@ def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None
         then = {**checkpoint["config"], "dataset": dataset_of(checkpoint)}
         changed = outdated_by(then, {**config, "dataset": dataset})
     except (LookupError, TypeError, RuntimeError) as error:  # no settings, or tensors in their place
-        raise InputError(f"{path} cannot be resumed: it does not say what it was trained with") from error
+        raise InputError(f"{path} cannot be resumed: the settings of its training are missing or damaged") from error
     if changed:
         hint = "set the old value, another hydra.run.dir, or resume=never"
         raise InputError(f"{path} cannot be resumed: it was trained with {explain_differences(changed)}: {hint}")

@@ -28,7 +28,6 @@ class Row:
 
     @property
     def n(self) -> int:
-        """The number of complete runs."""
         return len(self.complete)
 
     @property

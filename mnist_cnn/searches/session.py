@@ -98,18 +98,16 @@ class Session:
         return Proposals(self.search, self.levels[0])
 
     def trials(self) -> list[Trial]:
-        """Return all trials, by number."""
         return read_trials(self.folder)
 
     def status(self, trial: Trial) -> str:
-        """Return the status of its run; but complete after its last epoch, although untested, and paused at a rung."""
+        """Return the status of its run, except that it is complete after its last epoch, and paused at a rung."""
         status = trial.run.status()
         if trial.epochs >= self.epochs and status != "failed":
             return "complete"
         return "paused" if status == "interrupted" and trial.epochs in self.levels else status
 
     def winner(self) -> Trial | None:
-        """Return the best trial of those trained to the end."""
         return winner(self.trials(), self.epochs)
 
     def command(self, trial: Trial) -> list[str]:

@@ -27,12 +27,10 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """How many epochs it has been trained."""
         return len(self.scores)
 
     @property
     def overrides(self) -> list[str]:
-        """The values as overrides."""
         return [f"{key}={value}" for key, value in self.params.items()]
 
 

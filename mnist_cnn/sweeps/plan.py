@@ -64,7 +64,6 @@ class Plan:
 
     @property
     def launcher(self) -> str:
-        """The class of the launcher, such as JoblibLauncher."""
         return name_launcher(self.cfg.hydra.launcher)
 
     @property
@@ -95,7 +94,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     task = [each for each in given if not _is_hydras_own(each)]
     shared = [each for each in task if not each.is_sweep_override()]
     if any(each.key_or_group == "experiment" and is_sweep(_values(each)) for each in task if each not in shared):
-        raise InputError("an experiment that lists values to sweep cannot itself be swept: give one at a time")
+        raise InputError("an experiment that lists values to sweep cannot itself be swept: choose one experiment")
     folder = Path(cfg.hydra.sweep.dir)
     if not any(each.key_or_group == "hydra.sweep.dir" for each in given):
         decisive = sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group))
@@ -146,7 +145,7 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise InputError(f"{override.input_line} is not a list of values: give {override.key_or_group}=a,b")
+        raise InputError(f"{override.input_line} is not a list of values: write {override.key_or_group}=a,b")
     values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise InputError(f"{override.input_line} has no values")
@@ -170,9 +169,9 @@ def _check_hydras_own(overrides: Iterable[Override]) -> None:
     for override in filter(_is_hydras_own, overrides):
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override():
-            raise InputError(f"{line} cannot be swept: give one value")
+            raise InputError(f"{line} cannot be swept: choose one value")
         if (key, override.value()) == ("hydra.sweep.dir", ""):
-            raise InputError("hydra.sweep.dir is empty: give a folder")
+            raise InputError("hydra.sweep.dir is empty: name a folder")
         if key == "hydra.sweep.subdir" or key.startswith("hydra.sweeper."):
             raise InputError(f"{line} is not supported: a sweep is KEY=a,b, and names its jobs' folders itself")
         package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))

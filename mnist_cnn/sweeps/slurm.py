@@ -21,7 +21,6 @@ class Queue:
         self._asked = 0.0
 
     def register_job(self, job_id: str) -> None:
-        """Add a job that was submitted."""
         self.jobs.add(job_id)
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
@@ -39,7 +38,7 @@ class Queue:
 
 
 def watch_queue() -> set[str]:
-    """Let submitit ask squeue from now on. Returns the set of the jobs that it submits."""
+    """Make submitit ask squeue. Returns the set of the jobs that it submits."""
     from submitit import SlurmJob
 
     SlurmJob.watcher = queue = Queue()  # type: ignore[assignment, unused-ignore]

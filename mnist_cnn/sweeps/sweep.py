@@ -32,7 +32,7 @@ def sweep(arguments: Sequence[str]) -> int:
     """
     overrides = without(arguments, "--plan")
     if flags := [each for each in overrides if each.startswith("-")]:
-        raise InputError(f"a sweep does not take {flags[0]}: give only overrides, or --plan")
+        raise InputError(f"a sweep does not take {flags[0]}: only overrides, and --plan")
     planned = plan(overrides)
     settings = _check(planned)
     if "--plan" in arguments:
@@ -79,13 +79,11 @@ def _check(plan: Plan) -> Settings:
 
 def _describe(plan: Plan) -> str:
     """List the jobs with the status of each, and what the command would train."""
-    words = {"waiting": "new", "interrupted": "resumable"}
-    statuses = [plan.standing(job).status for job in plan.jobs]
-    lines = [[job.name, words.get(status, status)] for job, status in zip(plan.jobs, statuses, strict=True)]
+    statuses = {job.name: plan.standing(job).status for job in plan.jobs}
     to_train = sum(plan.is_to_train(job) for job in plan.jobs)
-    hint = "; resume=outdated retrains the outdated" if "outdated" in statuses else ""
-    summary = f"{to_train} of {len(lines)} would be trained in {plan.folder}{hint}"
-    return "\n".join([*align([["job", "status"], *lines]), summary])
+    hint = "; resume=outdated retrains the outdated" if "outdated" in statuses.values() else ""
+    summary = f"{to_train} of {len(statuses)} would be trained in {plan.folder}{hint}"
+    return "\n".join([*align([("job", "status"), *statuses.items()]), summary])
 
 
 def _record_command(folder: Path, command: str) -> None:

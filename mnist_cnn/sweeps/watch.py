@@ -67,7 +67,7 @@ class View:
         self.bars.update(self._all, completed=done, note=f"{counts['failed']} failed" if counts["failed"] else "")
 
     def _show_running(self, job: Job) -> int:
-        """Show a running job. Returns how many epochs it has been trained."""
+        """Show a running job. Returns how many epochs it has trained."""
         if job not in self._running:
             self._running[job] = self.bars.add_task(job.name, total=self.epochs, note="")
         row = (job.run.rows() or [{}])[-1]

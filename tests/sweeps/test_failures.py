@@ -56,13 +56,13 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
     ("overrides", "message"),
     [
         (["optimizer.lr=-1", "seed=0,1"], "optimizer.lr=-1 cannot be used"),
-        (["model.padding=valid,foo,same"], "model.padding=foo is not known: give valid or same"),
+        (["model.padding=valid,foo,same"], "model.padding=foo is not known: choose valid or same"),
         (
             ["optimizer=rmsprop,rmspop"],
-            "optimizer=rmspop is not known: give one of adam, ",
+            "optimizer=rmspop is not known: choose one of adam, ",
         ),
         (["model=conv,dense"], "there is no key model.channels with this choice of model"),  # TINY gives channels
-        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir is empty: give a folder"),
+        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir is empty: name a folder"),
         (
             ["hydra.sweep.dir=outputs/latest", "seed=0,1"],
             "outputs/latest is the link to the newest run: choose another",
@@ -76,12 +76,12 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
         (["+trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 is not possible in a sweep or search"),
         (["model=null", "seed=0,1"], "a group cannot be null: --help lists its choices"),
         (["seed=[a", "model=conv"], "no viable alternative"),
-        (["--cfg", "job"], "a sweep does not take --cfg: give only overrides"),
+        (["--cfg", "job"], "a sweep does not take --cfg: only overrides"),
         (["seed=range(0)"], "seed=range(0) has no values"),
         (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot itself be swept"),
-        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: give valid or same"),
-        (["hydra/launcher=foo", "seed=0,1"], "hydra/launcher=foo is not known: give one of basic, "),
-        (["hydra/launcher=joblib,basic", "seed=0,1"], "hydra/launcher=joblib,basic cannot be swept: give one value"),
+        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: choose valid or same"),
+        (["hydra/launcher=foo", "seed=0,1"], "hydra/launcher=foo is not known: choose one of basic, "),
+        (["hydra/launcher=joblib,basic", "seed=0,1"], "hydra/launcher=joblib,basic cannot be swept: choose one value"),
         (["hydra.sweep.subdir=x", "seed=0,1"], "hydra.sweep.subdir=x is not supported: a sweep is KEY=a,b"),
         (["+hydra.sweeper.params.seed='0,1'"], "is not supported: a sweep is KEY=a,b"),
         (["+hydra.launcher.partition=p", "seed=0,1"], "hydra.launcher is wrong: BasicLauncher: "),

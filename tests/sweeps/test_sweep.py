@@ -198,12 +198,12 @@ def test_a_plan_lists_the_jobs_and_trains_nothing(cli: Callable[..., Answer], st
     (FOLDER / "seed=1" / "result.json").unlink()
     answer = sweep(cli, "--plan", "seed=0,1,2")
     assert [line.split() for line in answer.out.splitlines()[:-1]] == [
-        ["job", "status"], ["seed=0", "new"], ["seed=1", "resumable"], ["seed=2", "new"]
+        ["job", "status"], ["seed=0", "waiting"], ["seed=1", "interrupted"], ["seed=2", "waiting"]
     ]  # fmt: skip
     assert answer.out.endswith("3 of 3 would be trained in mine\n")
     sweep(cli, "seed=0,1", "optimizer=adam")
     answer = sweep(cli, "--plan", "seed=0,1,2")
-    assert [line.split()[1] for line in answer.out.splitlines()[1:-1]] == ["outdated", "resumable", "new"]
+    assert [line.split()[1] for line in answer.out.splitlines()[1:-1]] == ["outdated", "interrupted", "waiting"]
 
 
 def test_a_job_that_takes_too_long_is_saved_and_marked_and_resumes(cli: Callable[..., Answer]) -> None:
