@@ -115,8 +115,7 @@ def _finish(session: "Session") -> None:
     winner = session.winner()
     if winner is None:
         raise RunError("no trial was trained to its last epoch")
-    importances = session.proposals().importances(session.trials())
-    print(f"importance for val/acc after epoch {session.levels[0]}: {importances}")
+    print(f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}")
     print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
     print(command_line("mnist_cnn.train", *session.command(winner)))
 

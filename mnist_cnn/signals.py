@@ -52,7 +52,7 @@ def handle_signals() -> _Handlers:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Within this context the first signal only sets `received()`. On leaving it, Stopped is raised.
+    """Within this context the first signal only sets `received()`. If there was one, Stopped is raised at its end.
 
     A second signal ends a command at once; in a notebook it raises Stopped, so that the process does not end.
     """

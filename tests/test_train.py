@@ -97,15 +97,11 @@ def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
     assert Run(trained.path).last.stat().st_mtime_ns == before
 
 
-def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
+def test_validation_images_give_a_best_checkpoint_and_its_score(tmp_path: Path) -> None:
     result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
-    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+    assert Run(tmp_path).best.is_file()
     assert {"val/loss", "val/acc"} <= set(result)
-
-
-def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
-    result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
-    score = read_checkpoint(Run(tmp_path).last)["callbacks"]["SaveBest"]["score"]
+    score = read_checkpoint(Run(tmp_path).last)["callbacks"]["SaveBest"]["score"]  # of its own epoch
     assert score == pytest.approx(result["val/acc"])
 
 

@@ -18,7 +18,7 @@ from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
 from mnist_cnn.schema import Search, is_decisive
-from mnist_cnn.searches.proposals import Proposals
+from mnist_cnn.searches.proposals import explain_importances, propose
 from mnist_cnn.searches.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
 from mnist_cnn.settings import by_key, compose, conf_digest
 from mnist_cnn.sweeps.job import attempt
@@ -91,11 +91,8 @@ class Session:
             if step is None or step.trial or step == WAIT:
                 return step
             number = min({*range(len(trials) + 1)} - {trial.number for trial in trials})
-            return Step(add_trial(self.folder, number, self.proposals().propose(trials, number)), step.until)
-
-    def proposals(self) -> Proposals:
-        """Return what proposes values, and tells which hyperparameters matter."""
-        return Proposals(self.search, self.levels[0])
+            params = propose(self.search, self.levels[0], trials, number)
+            return Step(add_trial(self.folder, number, params), step.until)
 
     def trials(self) -> list[Trial]:
         return read_trials(self.folder)
@@ -106,6 +103,9 @@ class Session:
         if trial.epochs >= self.epochs and status != "failed":
             return "complete"
         return "paused" if status == "interrupted" and trial.epochs in self.levels else status
+
+    def importances(self) -> str:
+        return explain_importances(self.search, self.levels[0], self.trials())
 
     def winner(self) -> Trial | None:
         return winner(self.trials(), self.epochs)

@@ -18,7 +18,7 @@ from mnist_cnn.settings import without
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
-from mnist_cnn.sweeps.plan import Plan, plan
+from mnist_cnn.sweeps.plan import Job, Plan, plan
 from mnist_cnn.sweeps.watch import watch
 
 _LOCK = ".table.lock"  # other processes may run the same sweep
@@ -42,15 +42,7 @@ def sweep(arguments: Sequence[str]) -> int:
         check_packages()
     again = command_line("mnist_cnn.train", "-m", *without(overrides, "resume"))  # resume=never would start over
     _record_command(planned.folder, again)
-    for job in planned.jobs:
-        job.run.forget_result(even_if_complete=planned.is_to_train(job))
-    try:
-        with watch(planned, settings.trainer.max_epochs):
-            wrong = drive(planned)
-    except Stopped:
-        _print_table(planned)
-        print(f"stopped; to resume: {again}", file=sys.stderr)
-        raise
+    wrong = _train(planned, settings.trainer.max_epochs, again)
     outdated = _print_table(planned).outdated
     for job, message in wrong.items():
         print(f"error: {job.name}: {message}", file=sys.stderr)
@@ -61,6 +53,19 @@ def sweep(arguments: Sequence[str]) -> int:
     if any(job.run.status() == "complete" for job in planned.jobs):
         print(report_or_hint(planned.folder, settings.report))
     return 1 if wrong or outdated else 0
+
+
+def _train(plan: Plan, epochs: int, again: str) -> dict[Job, str]:
+    """Train the jobs, and show them meanwhile. Returns what went wrong, by job."""
+    for job in plan.jobs:
+        job.run.forget_result(even_if_complete=plan.is_to_train(job))
+    try:
+        with watch(plan, epochs):
+            return drive(plan)
+    except Stopped:
+        _print_table(plan)
+        print(f"stopped; to resume: {again}", file=sys.stderr)
+        raise
 
 
 def _check(plan: Plan) -> Settings:
