@@ -1,8 +1,7 @@
-"""All commands: `python -m mnist_cnn` lists them, `python -m mnist_cnn train ...` runs one; so does `mnist-cnn`."""
+"""All commands: `python -m mnist_cnn` lists them, `python -m mnist_cnn train ...` runs one. So does `mnist-cnn`."""
 
 import ast
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_module
 
@@ -33,12 +32,9 @@ def _run() -> None:
 
 
 def describe(command: str) -> str:
-    """Return what a command does: how its module's docstring begins. The module is not imported."""
-    spec = find_spec(f"mnist_cnn.{command}")
-    assert spec is not None
-    assert spec.origin is not None
-    file = Path(spec.origin)
-    source = file.with_name("__main__.py") if file.name == "__init__.py" else file
+    """Return what a command does: the start of its module's docstring. The module is not imported."""
+    here = Path(__file__).parent
+    source = next(file for file in (here / f"{command}.py", here / command / "__main__.py") if file.is_file())
     text = ast.get_docstring(ast.parse(source.read_text("utf-8"))) or ""
     return text.partition(": `")[0]
 

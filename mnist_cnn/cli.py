@@ -1,7 +1,6 @@
 """How every command starts and ends: threads and memory, one-line errors, the exit status.
 
-Exit status: 2 for wrong arguments, configuration or files; 1 for a run that failed; 143 after SIGTERM, 130 after
-Ctrl-C.
+Exit status: 2 for wrong arguments, configuration or files; 1 if a run failed; 143 after SIGTERM, 130 after Ctrl-C.
 """
 
 import argparse
@@ -15,59 +14,57 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from mnist_cnn import signals
 from mnist_cnn.errors import InputError, RunError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes
-_SPIN_COUNT = "10000"  # about 0.2 ms; figures for this and for malloc: benchmarks/README.md
+_SPIN_COUNT = "10000"  # about 0.2 ms
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_BLOCK, _KEPT = 32 * 2**20, 2**30  # bytes; glibc allows no larger threshold than the first
 _WORLD_SIZES = {"RANK": "WORLD_SIZE", "LOCAL_RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS"}
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line, and names the option that was probably meant."""
+    """Reports wrong arguments in one line, and suggests the option that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
         options = re.findall(r"(?<!\S)\[?(--[\w-]+)", self.format_help())
         check_options(sys.argv[1:], options)
-        fail(message)
+        raise InputError(message)
 
 
 def check_options(arguments: Sequence[str], options: Sequence[str]) -> None:
-    """End the process if an argument is an option that is not among `options`, nor short for one of them."""
+    """Raise InputError if an argument is an option that is not among `options`, nor short for one of them."""
     for given in [each.partition("=")[0] for each in arguments if each.startswith("--")]:
         if not any(option.startswith(given) for option in options):
-            fail(f"there is no option {given}{did_you_mean(given, options)}")
+            raise InputError(f"there is no option {given}{did_you_mean(given, options)}")
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run a command's main function and end the process with its exit status."""
     prepare_machine()
-    _prepare_output()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # escape what its encoding lacks
     signals.handle_signals_of_command()
     logging.raiseExceptions = False  # a log that cannot be written is no reason to end, nor to print a traceback
     try:
         status = main()
-        sys.stdout.flush()
+        print(end="", flush=True)
         sys.exit(status)
-    except InputError as error:
-        fail(error)
-    except RunError as error:
-        fail(error, status=1)
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        _discard_output()
-        sys.exit(1)
-    except OSError as error:  # a full disk behind standard output
-        _discard_output()
-        fail(error, status=1)
+    except (InputError, RunError) as error:
+        fail(error, error.status)
+    except OSError as error:  # standard output: a full disk, or nobody reads on, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would try again at its end
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)
+        fail(error, 1)
 
 
-def fail(error: object, status: int = 2) -> NoReturn:
-    """End the process with one line on standard error."""
+def fail(error: Exception, status: int) -> NoReturn:
+    """Print an error in one line, and end the process."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(status)
 
@@ -79,28 +76,33 @@ def command_line(module: str, *arguments: str) -> str:
 
 
 def _quote_for_sh(word: str) -> str:
-    """Quote a word; one that is quoted for Hydra within double quotes, which one can still read."""
+    """Quote a word for sh: in double quotes where it contains quotes for Hydra, which is easier to read."""
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def prepare_machine() -> None:
-    """Set up OpenMP and malloc, and forget stale ranks; call it before torch and Lightning are imported.
+    """Set up OpenMP and malloc, and forget stale ranks. Call it before torch and Lightning are imported.
 
-    GNU OpenMP's waiting threads spin for 15 ms by default, so that two trainings at once would spin for each other.
-    glibc returns large freed blocks to the system, and every step would map the pages of its activations again.
+    GNU OpenMP's waiting threads spin for 15 ms by default: two trainings at once would spin for each other.
+    Figures for both: benchmarks/README.md.
     """
     forget_stale_ranks()
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     with suppress(OSError, AttributeError, TypeError):  # not glibc
-        malloc = ctypes.CDLL(None)
-        malloc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
-        malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep large freed blocks: otherwise some processes map their activations' pages anew at every step."""
+    malloc = ctypes.CDLL(None)
+    malloc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+    malloc.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def forget_stale_ranks() -> None:
-    """Remove the ranks that an earlier launch left in the environment: Lightning would take them for this process's.
+    """Remove ranks that an earlier launch left in the environment: Lightning would take them for this process's own.
 
-    A launcher sets the number of processes, too: above 1, the rank is this process's own.
+    A launcher also sets the number of processes; if that is above 1, the rank is this process's own.
     """
     for rank, size in _WORLD_SIZES.items():
         if os.environ.get(rank, "0") != "0" and os.environ.get(size, "1") == "1":
@@ -108,7 +110,7 @@ def forget_stale_ranks() -> None:
 
 
 def available_cores() -> int:
-    """Return how many CPU cores this process is to use: OMP_NUM_THREADS, SLURM's share, or all of the machine's."""
+    """Return how many CPU cores this process should use: OMP_NUM_THREADS, SLURM's share, or all of the machine's."""
     given = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")]
     return next((int(each) for each in given if each.isdecimal() and int(each)), machine_cores())
 
@@ -116,17 +118,3 @@ def available_cores() -> int:
 def machine_cores() -> int:
     """Return how many CPU cores the system lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _prepare_output() -> None:
-    """Escape what the encoding of standard output lacks; discard the output where there is none, as in pythonw."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""Write and remove files whole or not at all, also when the power fails: a name lasts once its folder is synced.
+"""Write and remove files completely or not at all, also if the power fails: a name lasts once its folder is synced.
 
-Where a file system syncs no folders, or has no locks, everything else goes on, and a warning says what is lost.
+If a file system cannot sync folders, or has no locks, a warning says what is lost, and everything else continues.
 """
 
 import errno
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.E
 
 @contextmanager
 def locked(file: Path, timeout: float = -1) -> Iterator[None]:
-    """Lock a file against other processes; the system frees it when its holder dies. Raises filelock.Timeout."""
+    """Lock a file against other processes; the system releases it if its holder dies. Raises filelock.Timeout."""
     lock = FileLock(file, timeout=timeout)
     try:
         lock.acquire()
@@ -34,13 +34,26 @@ def locked(file: Path, timeout: float = -1) -> Iterator[None]:
         lock.release()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file beside it, sync it to the disk, and rename it to `path`.
+def is_locked(file: Path) -> bool:
+    """Whether another process has locked a file."""
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # a read-only disk, or one without locks
+        return False
 
-    Only one process at a time may write a file. What a killed one leaves, the next one overwrites.
-    Raises OSError, naming the file, if it cannot be written. What was there before is then still there.
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file beside `path`, sync it to the disk, and rename it to `path`.
+
+    Only one process at a time may write a file. The next one overwrites what a killed one left.
+    Raises OSError, naming the file, if it cannot be written; the old file is then still there.
     """
-    with _replaced(path) as temporary, temporary.open("wb") as file:
+    with _replace(path) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -48,7 +61,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def link_atomically(link: Path, target: Path) -> None:
     """Point a symbolic link to a folder; a relative `target` starts at the link's own folder."""
-    with _replaced(link) as temporary:
+    with _replace(link) as temporary:
         temporary.unlink(missing_ok=True)
         if os.name != "posix":
             link.unlink(missing_ok=True)  # Windows replaces no link to a folder
@@ -56,14 +69,14 @@ def link_atomically(link: Path, target: Path) -> None:
 
 
 def remove(file: Path) -> None:
-    """Remove a file, if it is there; it is gone for good before anything else is written."""
+    """Remove a file if it exists. It stays removed if the power fails later."""
     file.unlink(missing_ok=True)
-    if file.parent.is_dir():  # also if the file is not there: who removed it may not have synced
+    if file.parent.is_dir():  # also if the file does not exist: the process that removed it may not have synced
         _sync_folder(file.parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and the parents that it lacks, to last."""
+    """Make a folder and its missing parents, and sync them."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -71,7 +84,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_path(folder: Path) -> None:
-    """Let a folder last that another program may have made, with its parents."""
+    """Sync a folder's name and those of its parents, which another program may have made."""
     folder = folder.resolve()
     while not os.path.ismount(folder):
         folder = folder.parent
@@ -79,8 +92,8 @@ def sync_path(folder: Path) -> None:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """Let what is made at a temporary path take the place of `path`."""
+def _replace(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; then rename it to `path`, or remove it after an error."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         make_folder(path.parent)
@@ -119,7 +132,7 @@ def _warn_once(message: str) -> None:
 
 
 def relative(path: Path, folder: str = os.curdir) -> str:
-    """Return a path relative to a folder; in full where it lies on another drive of Windows."""
+    """Return a path relative to a folder; unchanged if it is on another of Windows' drives."""
     try:
         return os.path.relpath(path, folder)
     except ValueError:

@@ -11,7 +11,8 @@ from pathlib import Path
 from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.files import relative
 from mnist_cnn.reports.report import check_packages
-from mnist_cnn.runs.directory import checkpoint_file, follow
+from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.runs.latest import follow
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

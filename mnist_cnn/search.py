@@ -1,11 +1,11 @@
 """Search for good hyperparameters: `python -m mnist_cnn.search [search=NAME] [n_trials=N] [KEY=VALUE ...]`.
 
-conf/search/NAME.yaml lists what is tried; other overrides hold for every trial. Run the same command again to continue,
+conf/search/NAME.yaml lists what is tried; other overrides apply to every trial. Run the same command again to resume,
 also after kill -9. Several processes may share a search. Trials are ranked by val/acc; only the winner is tested.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError, RunError, did_you_mean, missing_package
-from mnist_cnn.runs.table import align
-from mnist_cnn.schema import Range, Settings
+from mnist_cnn.runs.rendering import align
+from mnist_cnn.schema import Range, Search, Settings
 from mnist_cnn.searchpath import with_searchpath
-from mnist_cnn.settings import compose, load_search
+from mnist_cnn.settings import by_key, compose, load_search, without
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import folder_name
@@ -31,7 +31,7 @@ _OWN = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, search, and print the trials, what mattered, and the winner's command.
+    """Parse the command line, search, and print the trials, the importances, and the winner's command.
 
     Returns the exit status: 1 if a trial failed.
     """
@@ -56,40 +56,44 @@ def _open(given: Sequence[str]) -> "Session":
     """Check everything before anything is written."""
     if find_spec("optuna") is None:
         raise missing_package("a search needs Optuna", "sweep")
-    pairs = [each.partition("=") for each in given]
-    own = {key: value for key, _, value in pairs if key in _OWN}
-    others = [each for each in given if each.partition("=")[0] not in _OWN]
-    for key in {each.partition("=")[0] for each in others} - Settings.model_fields.keys():
-        if meant := did_you_mean(key, _OWN):
+    own = {key: value for key, value in by_key(given).items() if key in _OWN}
+    others = without(given, *_OWN)
+    for key in by_key(others).keys() - Settings.model_fields.keys():
+        if "." not in key and (meant := did_you_mean(key, _OWN)):
             raise InputError(f"there is no key {key}{meant}")
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
     search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
-    overrides = (*search.overrides, *others)
+    settings = _check(name, search, others)
+    from mnist_cnn.searches.session import Session  # imports Optuna
+
+    where = Path(folder) if folder else _default_folder(name, own, others)
+    session = Session(search, where, (*search.overrides, *others), settings.trainer.max_epochs)
+    session.begin()
+    return session
+
+
+def _check(name: str, search: Search, others: Sequence[str]) -> Settings:
+    """Return the settings of a first trial. Raises InputError for what is not possible in a search."""
+    for key in by_key(others):
+        if key in search.space:
+            raise InputError(f"{key} is in the search space of search={name}: choose another search to fix it")
     first = [f"{key}={values.low if isinstance(values, Range) else values[0]}" for key, values in search.space.items()]
-    settings = compose(*overrides, *first)
+    settings = compose(*search.overrides, *others, *first)
     check_single_process(settings)
     if not settings.data.val_size:
-        raise InputError("data.val_size=0 cannot be used: a search ranks by val/acc: give data.val_size=5000")
+        raise InputError("a search ranks by val/acc, which needs a validation split: set data.val_size=5000")
     if settings.resume != "auto" or not settings.logger.csv:
         raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
     if settings.report:
-        raise InputError("report=true cannot be used in a search: python -m mnist_cnn.report shows its winner")
-    for key in [each.partition("=")[0] for each in others]:
-        if key in search.space:
-            raise InputError(f"{key} is in the search space of search={name} and cannot be fixed: give another search")
-    from mnist_cnn.searches.session import Session  # imports Optuna
+        raise InputError("report=true is not possible in a search: python -m mnist_cnn.report shows its winner")
+    return settings
 
-    own.pop("n_trials", None)
-    decisive = [each for each in others if is_decisive(each.partition("=")[0])]
-    named = [f"{key}={value}" for key, value in own.items()]
-    # earlier versions named the folder by all overrides
-    folders = [
-        Path("outputs") / "searches" / folder_name([name, *sorted([*given, *named])]) for given in (decisive, others)
-    ]
-    where = Path(folder) if folder else next((each for each in reversed(folders) if each.is_dir()), folders[0])
-    session = Session(search, where, overrides, settings.trainer.max_epochs)
-    session.begin()
-    return session
+
+def _default_folder(name: str, own: Mapping[str, str], others: Sequence[str]) -> Path:
+    """Name the folder by what decides the trials, so that the same command finds it again."""
+    decisive = [f"{key}={value}" for key, value in own.items() if key != "n_trials"]
+    decisive += [each for each in others if is_decisive(each.partition("=")[0])]
+    return Path("outputs") / "searches" / folder_name([name, *sorted(decisive)])
 
 
 def _table(session: "Session") -> str:
@@ -108,13 +112,11 @@ def _score(trial: "Trial") -> str:
 
 
 def _finish(session: "Session") -> None:
-    """Test the winner, and print what mattered and its command."""
+    """Test the winner, and print the importances and the winner's command."""
     winner = session.winner()
     if winner is None:
-        raise RunError("no trial was trained to the end")
-    print(
-        f"importance for val/acc after epoch {session.levels[0]}: {session.proposals().importances(session.trials())}"
-    )
+        raise RunError("no trial was trained to its last epoch")
+    print(f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}")
     print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
     print(command_line("mnist_cnn.train", *session.command(winner)))
 

@@ -1,7 +1,7 @@
-"""Folders with a configuration of one's own: `--config-dir DIR`, or `hydra.searchpath=[DIR, ...]`, as Hydra has them.
+"""Folders with your own configuration: `--config-dir DIR`, or `hydra.searchpath=[DIR, ...]`, as in Hydra.
 
-Both become one override with absolute paths. It is recorded with a run and passed on to the jobs of a sweep: a job, a
-resumed run and a comparison see the same folders, wherever they are started.
+Both become one override with absolute paths. A run records it, and a sweep passes it to its jobs: a job, a resumed run
+and a comparison read the same folders, wherever they are started.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,9 +18,9 @@ _FLAGS = ("--config-dir", "-cd")
 
 
 def with_searchpath(arguments: Iterable[str]) -> list[str]:
-    """Return a command line in which all folders of configuration are one override, which comes first.
+    """Return the command line with all folders of configuration in one override, which comes first.
 
-    Raises InputError for what is not a folder.
+    Raises InputError if one of them is not a folder.
     """
     folders, others, rest = list[Path](), list[str](), iter(arguments)
     for each in rest:
@@ -33,7 +33,7 @@ def with_searchpath(arguments: Iterable[str]) -> list[str]:
             others.append(each)
     for folder in folders:
         if not folder.is_dir() or folder == Path():
-            raise InputError(f"the folder of configuration {folder} does not exist: give --config-dir DIR")
+            raise InputError(f"the configuration folder {folder} does not exist")
     paths = [str(folder.resolve()).replace("\\", "/").replace("'", "\\'") for folder in folders]
     listed = ",".join(f"'{path}'" for path in dict.fromkeys(paths))
     return [f"{_KEY}=[{listed}]", *others] if paths else others
@@ -45,7 +45,7 @@ def searchpath(overrides: Iterable[str]) -> tuple[str, ...]:
 
 
 def config_dirs(overrides: Iterable[str]) -> Iterator[Path]:
-    """Yield the folders of configuration that overrides name. Raises InputError for what Hydra cannot parse."""
+    """Yield the folders of configuration that overrides name. Raises InputError if Hydra cannot parse them."""
     try:
         parsed = OverridesParser.create().parse_overrides([*searchpath(overrides)])
     except HydraException as error:
@@ -57,6 +57,6 @@ def config_dirs(overrides: Iterable[str]) -> Iterator[Path]:
 
 
 def job_overrides() -> list[str]:
-    """Return the overrides of the job that Hydra has started, with those that name folders of configuration."""
+    """Return the overrides of the job that Hydra is running, with those that name folders of configuration."""
     given = HydraConfig.get().overrides
     return [*searchpath(given.hydra), *given.task]

@@ -11,13 +11,13 @@ from typing import Any, get_args
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, did_you_mean_key, one_of
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
 from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
@@ -29,50 +29,39 @@ _PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.di
 def compose(*overrides: str) -> Settings:
     """Return the settings that `python -m mnist_cnn.train` would use with these overrides.
 
-    Raises InputError, one line for the first key or value that cannot be used.
+    Raises InputError, one line about the first key or value that is wrong.
     """
-    with hydra_explained():
+    with explain_errors():
         cfg = _compose(*overrides)
     return load(cfg)
 
 
 def load(cfg: DictConfig) -> Settings:
-    """Type and check a composed configuration.
-
-    Raises InputError, one line for the first key or value that cannot be used.
-    """
-    try:
+    """Check a composed configuration, and give it types. Raises InputError as `compose` does."""
+    with explain_errors():
         return Settings.model_validate(OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(str(error)) from error
-    except ValidationError as error:
-        raise InputError(_explain(error.errors()[0])) from error
 
 
 def load_search(name: str, changes: Sequence[str] = (), overrides: Sequence[str] = ()) -> Search:
-    """Read conf/search/NAME.yaml, of ours or of a folder that overrides name, with changes such as `n_trials=50`.
+    """Read search/NAME.yaml in conf/, or in a folder that overrides name, with changes such as `n_trials=50`.
 
-    Raises InputError if there is no such file, or for the first key or value that cannot be used.
+    Raises InputError if there is no such file, or about the first key or value that is wrong.
     """
     files = {file.stem: file for folder in (CONF, *config_dirs(overrides)) for file in folder.glob("search/*.yaml")}
     one_of("search", name, sorted(files))
-    try:
+    with explain_errors():
         cfg = OmegaConf.merge(OmegaConf.load(files[name]), OmegaConf.from_dotlist([*changes]))
         return Search.model_validate(OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(f"search={name} cannot be used: {error}") from error
-    except ValidationError as error:
-        raise InputError(_explain(error.errors()[0])) from error
 
 
 def conf_digest(overrides: Sequence[str] = ()) -> str:
-    """Hash conf/ and the folders that overrides name: with equal overrides, an equal digest means equal settings."""
+    """Hash conf/ and the folders that overrides name. Equal overrides and an equal digest mean equal settings."""
     files = [file for folder in (CONF, *config_dirs(overrides)) for file in sorted(folder.rglob("*.yaml"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def quote(text: object) -> str:
-    """Quote a value for Hydra's command line, if it needs it."""
+    """Quote a value for Hydra's command line, if necessary."""
     plain = str(text)
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", plain):
         return plain
@@ -80,8 +69,18 @@ def quote(text: object) -> str:
     return "'" + escaped.replace("'", "\\'") + "'"
 
 
+def by_key(overrides: Iterable[str]) -> dict[str, str]:
+    """Return the values of overrides by key. Of two equal keys the last counts."""
+    return dict(each.partition("=")[::2] for each in overrides)
+
+
+def without(overrides: Iterable[str], *keys: str) -> list[str]:
+    """Return the overrides of other keys."""
+    return [each for each in overrides if each.partition("=")[0] not in keys]
+
+
 def quote_paths(overrides: Iterable[str], sweep: bool = False) -> list[str]:
-    """Quote the paths among overrides, unless Hydra takes them as they are: not resume=outputs/sweeps/x/seed=0.
+    """Quote the paths among overrides that Hydra would read as something else, such as resume=outputs/sweeps/x/seed=0.
 
     In a sweep a list of paths stays a list.
     """
@@ -92,50 +91,54 @@ def _quote_path(override: str, sweep: bool) -> str:
     key, _, value = override.partition("=")
     try:
         parsed = OverridesParser.create().parse_override(override)
-        plain = sweep if parsed.is_sweep_override() else isinstance(parsed.value(), str | None)
+        is_share = value.startswith("\\\\")  # Windows' \\server\share: Hydra would read one backslash
+        plain = sweep if parsed.is_sweep_override() else isinstance(parsed.value(), str | None) and not is_share
     except HydraException:
         plain = False
     return override if plain else f"{key}={quote(value)}"
 
 
 @contextmanager
-def hydra_explained() -> Iterator[None]:
-    """Within this context, what Hydra says of overrides becomes an InputError."""
+def explain_errors() -> Iterator[None]:
+    """Within this context, an error of Hydra, OmegaConf or pydantic becomes an InputError."""
     try:
         yield
     except InputError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise InputError(explain_hydra(error)) from error
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # OSError: of hydra.run.dir
+        raise InputError(explain(error)) from error
 
 
-def explain_hydra(error: Exception) -> str:
-    """Shorten Hydra's message about an override, and name the key that was probably meant."""
+def explain(error: Exception) -> str:
+    """Write an error about the configuration in one line, with the key or value that was probably meant."""
+    if isinstance(error, ValidationError):
+        return _explain_value(error.errors()[0])
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, value = str(error.missing_cfg_file).rpartition("/")
+        return _explain_choice(group, value, error.options)
     message = " ".join(str(error).split("Config search path")[0].split())
     if message.startswith("Config group override"):  # model=null
         return "a group cannot be null: --help lists its choices"
     if existing := re.match(r"Could not append to config. An item is already at '(\S+)'", message):
         return f"{existing[1]} exists already: drop the +"
-    if choice := re.search(r"Could not find '(\S+)/(\S+)' Available options in '\S+': (.*)", message):
-        return _explain_choice(choice[1], choice[2], choice[3].split())
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
     defaults: dict[str, Any] = OmegaConf.to_container(_compose())  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean_key(unknown[1], [*defaults, *nested])}; --help lists all keys"
+    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], [*defaults, *nested])}; --help lists all keys"
 
 
-def _explain_choice(group: str, value: str, choices: list[str]) -> str:
-    """Name the choices of a group, or the key that takes this value."""
+def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
+    """List the choices of a group, or name the key that takes this value."""
     if group == "data" and value in get_args(Data.model_fields["name"].annotation):
-        return f"data={value} is not known: give data.name={value}"
-    return f"{group}={value} is not known: give one of {', '.join(choices)}{did_you_mean(value, choices)}"
+        return f"data={value} is not known: set data.name={value}"
+    return f"{group}={value} is not known: choose one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
 def _list_groups(folders: Sequence[str]) -> str:
-    """List the groups of conf/ and of other folders with their choices, for --help; not what a search reads."""
+    """List the groups for --help. Hydra's own list lacks your folders, and has search/, which train does not take."""
     choices = defaultdict[str, set[str]](set)
     for file in (file for folder in (CONF, *map(Path, folders)) for file in folder.glob("*/*.yaml")):
         choices[file.parent.name].add(file.stem)
@@ -151,13 +154,13 @@ def _compose(*overrides: str) -> DictConfig:
         return hydra.compose("train", overrides=quote_paths(with_searchpath(overrides)))
 
 
-def _explain(error: ErrorDetails) -> str:
-    """Write one of pydantic's errors the way the command line writes keys and values."""
+def _explain_value(error: ErrorDetails) -> str:
+    """Write an error of pydantic, with keys and values as on the command line."""
     path = [str(part) for part in error["loc"]]
     if path[0] == "model" and len(path) > 2:
         del path[1]  # the name of the network, which pydantic puts there
     key, value, context = ".".join(path[:2]), abbreviate(error["input"]), error.get("ctx", {})
-    if error["type"].startswith("union_tag"):  # the name of the network tells which of its options there are
+    if error["type"].startswith("union_tag"):  # the network's name decides which options it has
         key, value = "model.name", abbreviate(context.get("tag"))
     if error["type"] in ("missing", "union_tag_not_found"):
         return f"{key} is missing: --help lists the choices"
@@ -166,13 +169,13 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] in ("literal_error", "union_tag_invalid"):
         allowed = str(context.get("expected") or context["expected_tags"]).replace("'", "")
         allowed = allowed.replace(", own", " or the full name of a class of yours")
-        return f"{key}={value} is not known: give {allowed}{did_you_mean(value, re.split(', | or ', allowed))}"
+        return f"{key}={value} is not known: choose {allowed}{did_you_mean(value, re.split(', | or ', allowed))}"
     reason = re.sub("^(Input|String|Value|List) should", "it should", error["msg"]).removeprefix("Value error, ")
     return f"{key}={value} cannot be used: {re.sub(' or instance of .*| after validation', '', reason)}"
 
 
 def _explain_unknown(path: list[str], location: tuple[int | str, ...]) -> str:
-    """Name the keys of the group that has no such key."""
+    """List the keys of the group that has no such key."""
     group: Any
     if path[0] == "model":
         group, owner = {"conv": Conv, "dense": Dense}[str(location[1])], f"model={location[1]}"

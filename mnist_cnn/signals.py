@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and a closed terminal end a command with status 143, 130 or 129; a training saves its state first."""
+"""SIGTERM, Ctrl-C and a closed terminal end a command with status 143, 130 or 129; a training first saves its state."""
 
 import os
 import signal
@@ -24,17 +24,17 @@ class Stopped(SystemExit):
         self.number = number
 
     def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
-        return Stopped, (self.number,)  # a launcher's process may hand it on
+        return Stopped, (self.number,)  # a launcher's process may pass it to another
 
 
 class _State:
     received: int | None = None
     deferring = False
-    of_command = False  # not of a notebook, whose process must go on
+    of_command = False  # otherwise of a notebook, whose process must not end
 
 
 def handle_signals_of_command() -> None:
-    """Install our handlers in a process that may end with this command."""
+    """Install our handlers in the process of a command, which a second signal may end at once."""
     _State.of_command = True
     handle_signals()
 
@@ -52,10 +52,9 @@ def handle_signals() -> _Handlers:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Within this context the first signal only sets `received()`; a second one ends the command at once.
+    """Within this context the first signal only sets `received()`. If there was one, Stopped is raised at its end.
 
-    In a notebook the second one raises Stopped, so that its process goes on.
-    Raises Stopped on leaving it if there was a signal.
+    A second signal ends a command at once; in a notebook it raises Stopped, so that the process does not end.
     """
     before = handle_signals()
     _State.deferring = True
@@ -72,7 +71,7 @@ def defer_signals() -> Iterator[None]:
 
 @contextmanager
 def time_limit(minutes: float | None) -> Iterator[None]:
-    """Within this context a signal is deferred as if it came after that time. Raises RunError if it ended the work."""
+    """Ask the work within this context to stop after that time, as a signal would. Raises RunError if it did."""
     if minutes is None:
         yield
         return
@@ -89,9 +88,8 @@ def time_limit(minutes: float | None) -> Iterator[None]:
         yield
     except Stopped as error:
         if expired.is_set():
-            raise RunError(
-                f"stopped after job_timeout={minutes:g} minutes; a run in the same directory resumes"
-            ) from error
+            limit = f"job_timeout={minutes:g} minutes"
+            raise RunError(f"stopped after {limit}; a run in the same directory resumes") from error
         raise
     finally:
         timer.cancel()
@@ -108,8 +106,10 @@ def received() -> int | None:
 
 
 def _handle(number: int, _: FrameType | None) -> None:
+    if not _State.deferring:
+        raise Stopped(number)
     again, _State.received = _State.received is not None, number
     if again and _State.of_command:
         os._exit(128 + number)
-    if again or not _State.deferring:
+    if again:
         raise Stopped(number)

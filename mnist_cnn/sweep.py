@@ -1,7 +1,7 @@
 """Compare the runs of a sweep: `python -m mnist_cnn.sweep DIR [--sort KEY] [--csv|--json|--markdown] [--runs]`.
 
-It may still be running: what is complete so far is compared. Runs of settings that are no longer theirs are outdated:
-they count nowhere, and a line tells what differs. The exit status is then 1.
+The sweep may still be running: its complete runs are compared. A run that was trained with other settings than its
+overrides mean today is outdated: it has no figures in the table, a line tells what differs, and the exit status is 1.
 """
 
 import sys
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.files import relative
+from mnist_cnn.runs.rendering import render_records
 from mnist_cnn.runs.standing import explain_differences
-from mnist_cnn.runs.table import compare, find_runs, list_runs, render_records
+from mnist_cnn.runs.table import compare, find_runs, list_runs
 from mnist_cnn.searchpath import config_dirs
-from mnist_cnn.settings import quote
+from mnist_cnn.settings import quote, without
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,19 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", action="store_true", help="a row per run, with all its settings: CSV, or JSON")
     options = parser.parse_args(arguments)
     if options.runs and options.kind == "markdown":
-        parser.error("--runs prints CSV, or with --json JSON")
+        parser.error("--runs prints CSV, or JSON with --json")
     runs = find_runs(options.folder)
     if options.runs:
-        print(render_records(list_runs(runs), "json" if options.kind == "json" else "csv"))
+        print(render_records(list_runs(runs), options.kind or "csv"))
         return 0
     table = compare(runs, options.sort)
     print(table.render(options.kind or "text"))
     for run, changed in table.outdated.items():
-        where = f"hydra.run.dir={quote(relative(run.path))}"
-        overrides = [each for each in runs[run] if not each.startswith("resume=")]
-        again = command_line("mnist_cnn.train", *overrides, where, "resume=outdated")
-        said = f"outdated: {run.path}: trained with {explain_differences(changed)}; to train it again: {again}"
-        print(said, file=sys.stderr)
+        retrain = [*without(runs[run], "resume"), f"hydra.run.dir={quote(relative(run.path))}", "resume=outdated"]
+        said = f"trained with {explain_differences(changed)}; to train it again"
+        print(f"outdated: {run.path}: {said}: {command_line('mnist_cnn.train', *retrain)}", file=sys.stderr)
     for folder in {folder for each in runs.values() for folder in config_dirs(each) if not folder.is_dir()}:
         print(f"warning: {folder} is gone: runs configured there are not compared with it", file=sys.stderr)
     return 1 if table.outdated else 0

@@ -1,8 +1,6 @@
-import ctypes
 import io
 import logging
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from typing import Any, TextIO
 import pytest
 
 from mnist_cnn import signals
-from mnist_cnn.cli import Parser, command_line, fail, forget_stale_ranks, prepare_machine, run_command
+from mnist_cnn.cli import Parser, command_line, forget_stale_ranks, run_command
 from mnist_cnn.errors import InputError, RunError
 from tests.conftest import Answer, posix
 
@@ -74,10 +72,7 @@ def test_a_reader_that_has_gone_is_no_error_to_report(printing: Callable[..., An
 
 @posix
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_is_an_exit_status(
-    number: signal.Signals, status: int, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signals._State, "received", None)
+def test_a_signal_is_an_exit_status(number: signal.Signals, status: int, cli: Callable[..., Answer]) -> None:
     before = signal.signal(number, signal.SIG_DFL)  # in a shell's background Ctrl-C is ignored
     try:
         assert cli(lambda: os.kill(os.getpid(), number)) == (status, "", "")
@@ -97,44 +92,14 @@ def test_a_log_that_cannot_be_written_prints_no_traceback(
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that it can be closed
 
 
-def test_fail_ends_with_status_2_if_not_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        fail("x=3 cannot be used")
-    assert (end.value.code, capsys.readouterr()) == (2, ("", "error: x=3 cannot be used\n"))
-
-
-def test_openmp_threads_spin_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("given", "count"), [(None, "10000"), ("7", "7")])
+def test_a_command_sets_how_long_threads_spin_unless_the_user_does(
+    given: str | None, count: str, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    prepare_machine()
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    prepare_machine()
-    assert os.environ["GOMP_SPINCOUNT"] == "7"
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt's options are glibc's")
-def test_malloc_keeps_a_gigabyte_and_accepts_both_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    libc, calls = ctypes.CDLL(None), []
-
-    class Recorder:
-        def mallopt(self, option: int, value: int) -> None:
-            calls.append((option, value, libc.mallopt(option, value)))
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Recorder())
-    prepare_machine()
-    m_mmap_threshold, m_trim_threshold, accepted = -3, -1, 1  # man 3 mallopt
-    assert calls == [(m_mmap_threshold, 32 * 2**20, accepted), (m_trim_threshold, 2**30, accepted)]
-
-
-@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])  # musl and macOS, Windows
-def test_another_c_library_is_left_alone(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: raising(error())())
-    prepare_machine()
-
-
-def test_a_command_prepares_the_machine_first(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == "10000\n"
+    if given:
+        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+    assert cli(lambda: print(os.environ["GOMP_SPINCOUNT"])).out == f"{count}\n"
 
 
 def test_a_command_is_quoted_for_the_systems_shell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +131,6 @@ def test_what_the_output_cannot_encode_is_escaped(
     monkeypatch.setattr(sys, "stdout", stream)
     assert cli(lambda: print("숫자 a")).status == 0
     assert stream.buffer.getvalue().split() == [rb"\uc22b\uc790", b"a"]  # type: ignore[attr-defined]
-
-
-def test_a_command_needs_no_output(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("stdout", "stderr"):  # as in pythonw, or after >&- in a shell
-        monkeypatch.setattr(sys, name, None)
-    assert cli(lambda: print("a line")).status == 0
-    sys.stdout.close(), sys.stderr.close()
 
 
 @pytest.mark.parametrize(

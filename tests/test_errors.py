@@ -19,9 +19,9 @@ def test_an_allowed_name_is_returned() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("smae", r"^padding=smae is not known: give one of valid, same \(did you mean same\?\)$"),
-        ("reflect", "^padding=reflect is not known: give one of valid, same$"),
-        (None, "^padding=None is not known: give one of valid, same$"),
+        ("smae", r"^padding=smae is not known: choose one of valid, same \(did you mean same\?\)$"),
+        ("reflect", "^padding=reflect is not known: choose one of valid, same$"),
+        (None, "^padding=None is not known: choose one of valid, same$"),
         (["same"], r"^padding=\['same'\] is not known"),
         ("x" * 100, f"^padding={'x' * 59}… is not known"),
     ],

@@ -30,19 +30,6 @@ def test_content_and_folders_are_written(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_file_and_folder_are_synced_before_the_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[tuple[bool, list[bytes]]] = []
-
-    def look(descriptor: int) -> None:
-        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        synced.append((folder, [file.read_bytes() for file in tmp_path.iterdir()]))
-
-    write_atomically(tmp_path / "file", b"old")
-    monkeypatch.setattr(os, "fsync", look)
-    write_atomically(tmp_path / "file", b"new")
-    assert [(folder, sorted(contents)) for folder, contents in synced] == [(False, [b"new", b"old"]), (True, [b"new"])]
-
-
 def test_no_file_is_left_open(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     write_atomically(tmp_path / "file", b"new")

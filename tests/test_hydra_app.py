@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 
 from mnist_cnn.errors import InputError, RunError
-from mnist_cnn.hydra_app import reported, run_hydra
+from mnist_cnn.hydra_app import report_failure, run_hydra
 from mnist_cnn.runs.directory import InUse, Run
-from mnist_cnn.settings import compose
 from mnist_cnn.signals import Stopped
 from mnist_cnn.training.start import is_first_process
 from tests.conftest import posix
@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def fail_with(error: BaseException, run: Run) -> None:
-    with reported(run):
+    with report_failure(run):
         raise error
 
 
@@ -62,14 +62,6 @@ def test_only_the_first_process_removes_the_directory(run: Run, monkeypatch: pyt
     assert run.path.exists()
 
 
-def test_a_stopped_job_without_a_checkpoint_leaves_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    with pytest.raises(Stopped):
-        fail_with(Stopped(15), run)
-    assert not run.path.exists()
-    assert caplog.messages == []
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -89,14 +81,10 @@ def test_a_stopped_run_tells_the_command_that_resumes_it(
     assert caplog.messages == [f"stopped; to resume: python -m mnist_cnn.train {expected}"]
 
 
-def test_of_two_equal_keys_the_last_counts() -> None:
-    assert compose("resume=never", "resume=auto").resume == "auto"
-
-
 def test_hydras_errors_become_ours() -> None:
     def main() -> None:
         assert os.environ["HYDRA_FULL_ERROR"] == "1"
-        raise ValueError("Could not override 'sed'.\nKey 'sed' is not in struct")
+        raise ConfigCompositionException("Could not override 'sed'.\nKey 'sed' is not in struct")
 
     with pytest.raises(InputError, match=r"^there is no key sed \(did you mean seed\?\)"):
         run_hydra(main)
@@ -113,10 +101,46 @@ def test_our_errors_stay_as_they_are(error: BaseException) -> None:
     assert raised.value is error
 
 
-def test_a_bug_of_ours_keeps_its_traceback(run: Run) -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_hydra(lambda: fail_with(ZeroDivisionError(), run))
+def test_a_bug_of_ours_keeps_its_traceback(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_hydra(lambda: fail_with(ValueError("a bug"), run))
+    assert (end.value.code, capsys.readouterr().err.splitlines()[-1]) == (1, "ValueError: a bug")
     assert run.path.exists()
+
+
+@pytest.mark.parametrize("names", [(), ("train.log",), (".lock",), ("train.log", ".lock")])
+def test_an_unused_directory_is_removed_with_its_empty_parents(names: tuple[str, ...], run: Run) -> None:
+    (run.path / "train.log").unlink()
+    for name in names:
+        (run.path / name).touch()
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert list(run.path.parents[1].iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "result.json", "metrics.csv"])
+def test_a_directory_with_other_files_stays(name: str, run: Run) -> None:
+    (run.path / name).touch()
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert {file.name for file in run.path.iterdir()} == {"train.log", name}
+
+
+def test_the_current_folder_stays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path)
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert run.path.is_dir()
+
+
+def test_a_log_that_windows_keeps_open_stays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_use(*_: object, **__: object) -> None:
+        raise PermissionError("used by another process")
+
+    monkeypatch.setattr(Path, "unlink", in_use)
+    with pytest.raises(Stopped):
+        fail_with(Stopped(15), run)
+    assert (run.path / "train.log").is_file()
 
 
 @posix

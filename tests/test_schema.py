@@ -139,7 +139,7 @@ def test_a_wrong_choice_is_answered_with_the_right_ones(key: str) -> None:
     *others, last = CHOICES[key]
     for value in CHOICES[key]:
         changed(key, value)
-    assert message(key, "zzz") == f"{key}=zzz is not known: give {', '.join(others)} or {last}"
+    assert message(key, "zzz") == f"{key}=zzz is not known: choose {', '.join(others)} or {last}"
     assert message(key, f"{last}x").endswith(f" (did you mean {last}?)")
 
 
@@ -172,7 +172,7 @@ def test_devices_are_a_number_or_a_list_or_all(value: object) -> None:
             "model.name",
             "cnv",
             (),
-            "model.name=cnv is not known: give conv, dense or the full name of a class of yours (did you mean conv?)",
+            "model.name=cnv is not known: choose conv, dense or the full name of a class of yours (did you mean conv?)",
         ),
         ("model.units", 3, (), "there is no key model.units: model=conv has padding, pooling, channels"),
         ("model.padding", "same", ("model=dense",), "there is no key model.padding: model=dense has hidden"),

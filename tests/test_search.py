@@ -140,7 +140,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
 
     monkeypatch.setattr(module, "train", fail)
     answer = run(cli, "n_trials=2")
-    assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: no trial was trained to the end")
+    assert (answer.status, answer.err.splitlines()[-1]) == (1, "error: no trial was trained to its last epoch")
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
     [
         ("n_trials=0", "n_trials=0 cannot be used: it should be greater than or equal to 1"),
         ("n_trials=many", "n_trials=many cannot be used: it should be a valid integer"),
-        ("sampler=tpee", "sampler=tpee is not known: give tpe or random (did you mean tpe?)"),
-        ("pruner=median", "pruner=median is not known: give halving or none"),
-        ("search=defualt", "search=defualt is not known: give one of default (did you mean default?)"),
+        ("sampler=tpee", "sampler=tpee is not known: choose tpe or random (did you mean tpe?)"),
+        ("pruner=median", "pruner=median is not known: choose halving or none"),
+        ("search=defualt", "search=defualt is not known: choose one of default (did you mean default?)"),
         ("n_trial=3", "there is no key n_trial (did you mean n_trials?)"),
-        ("data.val_size=0", "a search ranks by val/acc: give data.val_size=5000"),
+        ("data.val_size=0", "a search ranks by val/acc, which needs a validation split: set data.val_size=5000"),
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
         ("seed=1,2", "Ambiguous value"),
@@ -160,7 +160,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("resume=never", "resume and logger.csv cannot be changed in a search"),
         ("logger=none", "resume and logger.csv cannot be changed in a search"),
         ("optimizer=sgd", "optimizer is in the search space of search=default"),
-        ("trainer=ddp", "trainer.devices=auto cannot be used in a sweep"),
+        ("trainer=ddp", "trainer.devices=auto is not possible in a sweep or search"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(

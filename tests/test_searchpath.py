@@ -60,7 +60,7 @@ def test_several_folders_are_all_read(mine: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [["--config-dir", "nowhere"], ["--config-dir"], ["hydra.searchpath=[pkg://x]"]])
 def test_what_is_not_a_folder_is_refused(given: list[str], mine: Path) -> None:
-    with pytest.raises(InputError, match="the folder of configuration .* does not exist"):
+    with pytest.raises(InputError, match="the configuration folder .* does not exist"):
         with_searchpath(given)
 
 
@@ -109,4 +109,4 @@ def test_a_search_of_ones_own_is_found_and_its_winners_command_works(mine: Path,
     assert (answer.status, "optimizer=mine" in answer.out.splitlines()[-1]) == (0, True)
     assert "searchpath" in answer.out.splitlines()[-1]
     assert not any("searchpath" in folder.name for folder in Path("outputs/searches").iterdir())
-    assert "give one of default, mine" in one_line(cli(search.main, "--config-dir", "it's mine", "search=x").err)
+    assert "choose one of default, mine" in one_line(cli(search.main, "--config-dir", "it's mine", "search=x").err)

@@ -1,7 +1,8 @@
-import contextlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +24,6 @@ def before() -> Iterator[None]:
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    signals._State.received = None
 
 
 def send(number: signal.Signals) -> None:
@@ -71,26 +71,33 @@ def test_without_a_signal_nothing_is_raised() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_second_deferred_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(signals._State, "of_command", True)
-    with contextlib.suppress(signals.Stopped), signals.defer_signals():
-        send(signal.SIGINT)
-        assert ended == []
-        send(signal.SIGTERM)
-    assert ended == [143]
+def run_script(script: str) -> subprocess.CompletedProcess[str]:
+    head = "import signal\nfrom mnist_cnn import signals\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    return subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True)
 
 
-def test_a_notebook_survives_several_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals._State, "of_command", False)
-    with contextlib.suppress(signals.Stopped), signals.defer_signals():
-        send(signal.SIGINT)
-        for _ in range(2):
-            with pytest.raises(signals.Stopped):
-                send(signal.SIGINT)
-    assert signals.received() is None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_a_second_deferred_signal_ends_a_command_at_once() -> None:
+    ended = run_script(
+        "signals.handle_signals_of_command()\n"
+        "with signals.defer_signals():\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    print('saving', flush=True)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print('saved', flush=True)\n"
+    )
+    assert (ended.returncode, ended.stdout) == (143, "saving\n")
+
+
+def test_a_notebook_survives_several_interrupts() -> None:
+    ended = run_script(
+        "try:\n"
+        "    with signals.defer_signals():\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "except signals.Stopped:\n"
+        "    print(signals.received(), signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+    )
+    assert (ended.returncode, ended.stdout) == (0, "None True\n")
 
 
 def test_signals_are_no_longer_deferred_afterwards() -> None:

@@ -98,15 +98,11 @@ def test_a_complete_run_is_not_trained_again(trained: Trained) -> None:
     assert Run(trained.path).last.stat().st_mtime_ns == before
 
 
-def test_validation_images_give_a_best_checkpoint(tmp_path: Path) -> None:
+def test_validation_images_give_a_best_checkpoint_and_its_score(tmp_path: Path) -> None:
     result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
-    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+    assert Run(tmp_path).best.is_file()
     assert {"val/loss", "val/acc"} <= set(result)
-
-
-def test_a_checkpoint_holds_the_best_score_of_its_own_epoch(tmp_path: Path) -> None:
-    result = train(compose(*TINY, "data.val_size=500"), Run(tmp_path))
-    score = read_checkpoint(Run(tmp_path).last)["callbacks"]["SaveBest"]["score"]
+    score = read_checkpoint(Run(tmp_path).last)["callbacks"]["SaveBest"]["score"]  # of its own epoch
     assert score == pytest.approx(result["val/acc"])
 
 
@@ -236,7 +232,7 @@ def test_a_stale_rank_changes_nothing(here: Path, cli: Callable[..., Answer], mo
     ("argument", "message"),
     [
         ("--helo", "there is no option --helo (did you mean --help?)"),
-        ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: give another hydra.run.dir"),
+        ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: choose another hydra.run.dir"),
     ],
 )
 def test_a_wrong_argument_writes_nothing(argument: str, message: str, here: Path, cli: Callable[..., Answer]) -> None:

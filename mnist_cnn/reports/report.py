@@ -6,7 +6,8 @@ from pathlib import Path
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.files import relative
-from mnist_cnn.runs.directory import checkpoint_file, follow
+from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.runs.latest import follow
 from mnist_cnn.runs.table import find_runs
 
 

@@ -2,10 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 
-from mnist_cnn.cli import command_line
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
@@ -14,7 +12,8 @@ from mnist_cnn.reports import plots
 from mnist_cnn.reports.answers import Robustness, robustness, spread_subset
 from mnist_cnn.reports.page import TEMPLATES, Page, Picture
 from mnist_cnn.runs.checkpoint import load_classifier
-from mnist_cnn.runs.table import RANKED_BY, Row, Table, compare, find_runs, number_or_text
+from mnist_cnn.runs.rendering import Row, Table
+from mnist_cnn.runs.table import RANKED_BY, compare, find_runs, number_or_text
 from mnist_cnn.runs.trained import load_trained
 
 _MOST_LINES = 8  # in one plot: as many as there are colours
@@ -35,7 +34,7 @@ def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
     networks = {label: load_classifier(row.complete[0].path) for label, row in rows.items()}
     values = {
         "name": folder.resolve().name,
-        "command": _command([*runs.values()]),
+        "command": _commands(folder),
         "head": head,
         "lines": lines,
         "note": table.note,
@@ -86,16 +85,10 @@ def _by_other_keys(key: str, name: str, keys: Sequence[str], rows: Sequence[Row]
     return dict(groups)
 
 
-def _command(jobs: Sequence[Sequence[str]]) -> str:
-    """Return the command line of a sweep over these jobs; nothing if they are no grid, as in a search."""
-    pairs = [dict(each.partition("=")[::2] for each in overrides) for overrides in jobs]
-    values = {key: list(dict.fromkeys(pair.get(key) for pair in pairs)) for pair in pairs for key in pair}
-    grid = {frozenset(zip(values, each, strict=True)) for each in product(*values.values())}
-    if any(None in each for each in values.values()) or {frozenset(pair.items()) for pair in pairs} != grid:
-        return ""
-    shared_first = sorted(values.items(), key=lambda item: len(item[1]) > 1)
-    overrides = [f"{key}={','.join(map(str, each))}" for key, each in shared_first]
-    return command_line("mnist_cnn.train", "-m", *overrides)
+def _commands(folder: Path) -> str:
+    """Return the commands that the sweep has recorded; nothing for a search, or a folder of single runs."""
+    file = folder / "command.txt"
+    return file.read_text("utf-8").strip() if file.is_file() else ""
 
 
 def _label(row: Row) -> str:

@@ -1,7 +1,7 @@
 """The file of a checkpoint: the zip archive that torch.save writes, sealed with its SHA-256.
 
-torch.load verifies no checksum. Here the seal and every record's CRC-32 are verified and the pickle is checked; then
-the records are packed anew, because torch's own zip reader might see another file in the same bytes.
+torch.load verifies no checksum. Here the seal and every record's CRC-32 are verified, and the pickle is checked. Then
+the records are packed again, because torch's own zip reader might find different records in the same bytes.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from mnist_cnn.runs import pickles
 def to_bytes(checkpoint: Mapping[str, Any]) -> bytes:
     """Return a checkpoint as a sealed archive.
 
-    Raises InputError if `read` would refuse it: it may hold only tensors and primitives.
+    Raises InputError if it holds anything but tensors and primitives: `read` would refuse it.
     """
     buffer = io.BytesIO()
     try:
@@ -35,7 +35,7 @@ def to_bytes(checkpoint: Mapping[str, Any]) -> bytes:
 
 
 def seal(archive: bytes) -> bytes:
-    """Return a zip archive that has no comment with one: the SHA-256 of all bytes before it."""
+    """Add a comment to a zip archive that has none: the SHA-256 of all bytes before it."""
     body = archive[:-2] + struct.pack("<H", len("sha256:") + 64)  # an archive ends with the length of its comment
     return body + b"sha256:" + hashlib.sha256(body).hexdigest().encode()
 
@@ -53,17 +53,17 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile, pickletools and torch have many
-        raise InputError(f"{path} is damaged, or no checkpoint at all ({type(error).__name__})") from error
+        raise InputError(f"{path} is damaged, or not a checkpoint at all ({type(error).__name__})") from error
 
 
 def _read_records(content: bytes) -> dict[str, bytes]:
     """Return the records that torch needs: data.pkl, data/0, data/1, ..."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if archive.comment and content != seal(content[: -len(archive.comment)]):
-            raise InputError("is damaged: it does not match the SHA-256 that it was sealed with")
+            raise InputError("is damaged: its SHA-256 has changed since it was written")
         entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
         if len(entries) < len(archive.infolist()) or "data.pkl" not in entries:
-            raise InputError("is no checkpoint, but another zip archive")
+            raise InputError("is not a checkpoint, but another zip archive")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise InputError("is refused: it is compressed, and a few bytes could expand to gigabytes")
         needed = [name for name in entries if re.fullmatch(r"data\.pkl|version|byteorder|data/[0-9]+", name)]

@@ -1,4 +1,4 @@
-"""Checkpoints are data: read as tensors and primitives, and compared with what is expected before use.
+"""Read a checkpoint as data: tensors and primitives, each compared with what is expected.
 
 Nothing that a checkpoint names is imported or called; its network comes from the closed `model.registry`.
 """
@@ -26,7 +26,7 @@ def load_classifier(run_or_file: str | os.PathLike[str], device: str | torch.dev
     """Load the classifier that a run trained, in eval mode, on `device`.
 
     Takes a run directory (its last checkpoint) or a checkpoint file.
-    Raises InputError if it is missing, damaged, or no checkpoint of a DigitClassifier.
+    Raises InputError if it is missing, damaged, or not a checkpoint of a DigitClassifier.
     """
     path = checkpoint_file(run_or_file)
     return classifier_from(read_checkpoint(path), path).to(device).eval()
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises InputError if the file is missing, damaged, asks for code, or is something else.
     """
     if path.suffix == ".safetensors":
-        raise InputError(f"{path} holds weights alone: its MODEL_CARD.md has the code that loads them")
+        raise InputError(f"{path} holds only weights: its MODEL_CARD.md has the code that loads them")
     if path.suffix in (".keras", ".h5"):
         raise InputError(f"{path} is a Keras file: convert it with python -m mnist_cnn.keras import {path} OUT.ckpt")
     checkpoint = archive.read(path)
@@ -49,9 +49,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ):
             return dict(checkpoint)
         case dict() if checkpoint and all(isinstance(each, torch.Tensor) for each in checkpoint.values()):
-            found = "holds weights alone, and does not say of which network: give them to load_state_dict"
+            found = "holds only weights, and does not say of which network: load them with load_state_dict"
         case _:
-            found = "is no checkpoint of a DigitClassifier: it lacks state_dict, or hyper_parameters of model"
+            found = "is not a checkpoint of a DigitClassifier: it lacks state_dict, or model in hyper_parameters"
     raise InputError(f"{path} {found}")
 
 
@@ -64,13 +64,10 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
         net.load_state_dict({n[4:]: value for n, value in weights.items() if n.startswith("net.")}, assign=True)
         smoothing = float(checkpoint["hyper_parameters"].get("label_smoothing", 0))
         classifier = DigitClassifier(model, label_smoothing=smoothing, net=net)
-    except Exception as error:  # a stranger's file may have any value there
+    except Exception as error:  # a file from elsewhere may have any value there
         raise InputError(f"{path} does not hold the network that it describes: {str(error)[:300]}") from error
     if not all(part.isfinite().all() for part in net.state_dict().values()):
-        raise InputError(f"{path} cannot be used: some of its weights are NaN or infinite")
-    classifier = DigitClassifier(
-        model, net=net, label_smoothing=checkpoint["hyper_parameters"].get("label_smoothing", 0.0)
-    )
+        raise InputError(f"{path} is the state of a failed training: some of its weights are NaN or infinite")
     classifier.net = net.float().to(memory_format=torch.contiguous_format)  # a GPU's weights are in channels_last
     return classifier
 
@@ -84,7 +81,7 @@ def dataset_of(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None:
-    """Raise InputError, naming what differs, unless a training with these settings can resume a checkpoint."""
+    """Raise InputError, naming what differs, unless a training with these settings can resume from `path`."""
     try:
         checkpoint = read_checkpoint(path)
     except InputError as error:
@@ -93,7 +90,7 @@ def check_resumable(path: Path, config: Mapping[str, Any], dataset: str) -> None
         then = {**checkpoint["config"], "dataset": dataset_of(checkpoint)}
         changed = outdated_by(then, {**config, "dataset": dataset})
     except (LookupError, TypeError, RuntimeError) as error:  # no settings, or tensors in their place
-        raise InputError(f"{path} cannot be resumed: it does not say what it was trained with") from error
+        raise InputError(f"{path} cannot be resumed: the settings of its training are missing or damaged") from error
     if changed:
-        hint = "give the old value, another hydra.run.dir, or resume=never"
+        hint = "set the old value, another hydra.run.dir, or resume=never"
         raise InputError(f"{path} cannot be resumed: it was trained with {explain_differences(changed)}: {hint}")

@@ -3,7 +3,20 @@
 checkpoints/last.ckpt   the newest complete state
 checkpoints/best.ckpt   with a validation split: the state of the epoch with the best val/acc
 metrics.csv             a row per epoch
-result.json             written last: what was trained, and how well it does
+result.json             written last: what was trained, and its figures
+.hydra/                 the configuration and the overrides that training began with
+
+A checkpoint is a dictionary. Lightning writes most of it; in brackets is the class of ours that writes the rest.
+
+state_dict              the weights, net.*, and the sums of the metrics; with ema_decay the averaged weights
+hyper_parameters        what the classifier is built from: model, label_smoothing
+optimizer_states        one each, as in lr_schedulers; and optimizer_classes: their names [DigitClassifier]
+loops                   how many epochs, batches and steps are done, and the loader's position [data.order.EpochOrder]
+callbacks               the epochs' rows and seconds [EpochLog], the random state and number of threads [SaveLast], the
+                        best val/acc [SaveBest]; with ema_decay the step of the last update
+current_model_state     with ema_decay: the weights being trained; and averaging_state: how many updates were averaged
+MNISTDataModule         the data set's name [MNISTDataModule]; and datamodule_hyper_parameters: its arguments
+config                  the settings that decide the result: only with these can the run be resumed [SaveLast]
 """
 
 import csv
@@ -15,14 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from omegaconf import OmegaConf
 
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
-from mnist_cnn.files import link_atomically, locked, relative, remove, sync_path, write_atomically
-
-_LOCK_SECONDS = 0.5  # to wait for the lock: `is_in_use` holds it for a moment
+from mnist_cnn.files import is_locked, locked, remove, sync_path, write_atomically
+from mnist_cnn.runs.latest import follow
 
 
 class InUse(InputError):
@@ -37,17 +49,14 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The newest complete checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint of the epoch with the best val/acc."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
     def metrics(self) -> Path:
-        """The table with a row per epoch."""
         return self.path / "metrics.csv"
 
     def result(self) -> dict[str, Any]:
@@ -66,15 +75,30 @@ class Run:
             return "running"
         return "interrupted" if self.last.is_file() else "waiting"
 
+    def has_failed(self) -> bool:
+        """Whether the last attempt at this run failed."""
+        return self.result().get("status") == "failed"
+
     def overrides(self) -> list[str]:
-        """Return the overrides with which it was started; none if it was not."""
-        if isinstance(overrides := self.result().get("overrides"), list):
-            return [str(each) for each in overrides]
-        try:
-            overrides = OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / "overrides.yaml"))
-        except Exception:  # noqa: BLE001 - Hydra does not write it atomically; YAML and OmegaConf have many errors
-            return []
+        """Return the overrides that it was started with; empty if it was not started."""
+        overrides = self.result().get("overrides") or self._read_yaml("overrides")
         return [str(each) for each in overrides] if isinstance(overrides, list) else []
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration that it was started with, nested as in conf/; empty if it was not started."""
+        config = self._read_yaml("config")
+        return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the decisive settings that it was started with, flat; empty if it was not started."""
+        settings = self.result().get("settings")
+        return settings if isinstance(settings, dict) else decisive(self.config())
+
+    def _read_yaml(self, name: str) -> object:
+        try:
+            return OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / f"{name}.yaml"))
+        except Exception:  # noqa: BLE001 - YAML and OmegaConf have many errors for a file that is cut or damaged
+            return None
 
     def rows(self) -> list[dict[str, str]]:
         """Return the rows of metrics.csv: one for each epoch that was trained."""
@@ -91,70 +115,43 @@ class Run:
         except (TypeError, ValueError):
             return {}
 
-    def settings(self) -> dict[str, Any]:
-        """Return the decisive settings that it was begun with, flat; none if it was not begun."""
-        settings = self.result().get("settings")  # a version before wrote none there
-        return settings if isinstance(settings, dict) else decisive(self.config())
-
-    def config(self) -> dict[str, Any]:
-        """Return the configuration that it was begun with, nested as in conf/; empty if it was not begun."""
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(self.path / ".hydra" / "config.yaml"))
-        except Exception:  # noqa: BLE001 - OmegaConf and YAML have many for a damaged file
-            return {}
-        return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-
     def checkpoint_to_resume(self, resume: str) -> Path | None:
-        """Return the checkpoint that resume=auto, outdated, never or a path stands for, if there is one.
+        """Return the checkpoint that `resume` (auto, outdated, never, or a path) stands for, if there is one.
 
-        A run that began with that path goes on from its own. Raises InputError if a path leads to no checkpoint.
+        Raises InputError if a path leads to no checkpoint.
         """
         resume = self.resume_here(resume)
-        if resume == "never":
-            return None
-        if resume in ("auto", "outdated"):
-            return self.last if self.last.is_file() else None
+        if resume in ("auto", "outdated", "never"):
+            return self.last if resume != "never" and self.last.is_file() else None
         return checkpoint_file(Path(resume).resolve())  # outputs/latest is about to point to this run
 
     def resume_here(self, resume: str) -> str:
-        """Return resume, or auto if this run began with that path, and has saved since."""
+        """Return `resume`, but auto if it is the path that this run began with, and it has its own checkpoint now."""
         began = self.last.is_file() and resume == self.config().get("resume")
         return "auto" if began and resume not in ("never", "outdated") else resume
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this directory.
-
-        Raises InUse if one does.
-        """
+        """Keep other processes from training in this directory. Raises InUse if one does."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.path / ".lock", _LOCK_SECONDS):
-                (self.path / ".lock").touch()  # for `begun_at`
+            with locked(self.path / ".lock", timeout=0.5):  # `is_in_use` holds it for a moment
+                (self.path / ".lock").touch()  # for `was_locked_since`
                 yield
         except Timeout as error:
-            raise InUse(f"{self.path} is in use by another process: give another hydra.run.dir") from error
-
-    def begun_at(self) -> float:
-        """Return when a process last began to train here, in seconds since the epoch; 0 if none did."""
-        with suppress(OSError):
-            return (self.path / ".lock").stat().st_mtime
-        return 0.0
+            raise InUse(f"{self.path} is in use by another process: choose another hydra.run.dir") from error
 
     def is_in_use(self) -> bool:
         """Whether a process trains in this directory now."""
-        if not (self.path / ".lock").exists():
-            return False
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                return False
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError):  # a disk that can only be read, or one without locks
-            return False
+        return is_locked(self.path / ".lock")
+
+    def was_locked_since(self, seconds: float) -> bool:
+        """Whether a process has begun to train here since then, in seconds since the epoch."""
+        lock = self.path / ".lock"
+        return lock.exists() and lock.stat().st_mtime >= seconds
 
     def begin(self, config: str, overrides: str, resume_from: Path | None = None) -> None:
-        """Start a training: what an earlier one left must not pass for its result. Writes .hydra/."""
+        """Start a training: write .hydra/, and remove what could be taken for its result."""
         sync_path(self.path)  # Hydra has made it
         remove(self.path / "result.json")
         if resume_from != self.last:  # it goes next: without it the run starts over
@@ -166,12 +163,12 @@ class Run:
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
         write_atomically(self.path / ".hydra" / "overrides.yaml", overrides.encode())
 
-    def has_failed(self) -> bool:
-        """Whether the last attempt at this run failed."""
-        return self.result().get("status") == "failed"
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json: from here on the run is complete."""
+        write_atomically(self.path / "result.json", json.dumps(result, indent=2, allow_nan=False).encode() + b"\n")
 
     def fail(self, error: str, overrides: Sequence[str]) -> None:
-        """Write why this run failed into result.json, unless a complete run's is there, or nothing can be written."""
+        """Write why this run failed into result.json, unless it is complete, or nothing can be written."""
         with suppress(InUse, OSError), self.locked():
             if self.result().get("status") != "complete":
                 self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
@@ -179,43 +176,8 @@ class Run:
     def forget_result(self, even_if_complete: bool = False) -> None:
         """Remove the result of a failed run, which is to be tried again."""
         if even_if_complete or self.result().get("status") != "complete":
-            with suppress(OSError):  # a file in the place of the folder, or a disk that can only be read
+            with suppress(OSError):  # a read-only disk, or a file in the folder's place
                 remove(self.path / "result.json")
-
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write result.json: from here on the run is complete."""
-        write_atomically(self.path / "result.json", json.dumps(result, indent=2, allow_nan=False).encode() + b"\n")
-
-    def remove_if_unused(self) -> None:
-        """Remove the directory if there is nothing in it but a lock and a log, and parents that are then empty."""
-        unused = {".lock", "train.log"}
-        if self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= unused:
-            with suppress(OSError):  # Windows keeps a log that is open; the current folder, or one that is not empty
-                for name in unused:
-                    (self.path / name).unlink(missing_ok=True)
-                os.removedirs(relative(self.path))
-
-    def check_not_latest(self, outputs: Path = Path("outputs")) -> None:
-        """Raise InputError if this is a folder in the place of the link outputs/latest, which would stay there."""
-        if self.path == outputs.resolve() / "latest":
-            raise InputError(f"{outputs / 'latest'} is the link to the newest run: give another hydra.run.dir")
-
-    def link_latest(self, outputs: Path = Path("outputs")) -> None:
-        """Point outputs/latest to this run, if it lies under outputs."""
-        outputs, path = outputs.resolve(), self.path.resolve()
-        if not path.is_relative_to(outputs):
-            return
-        latest, target = outputs / "latest", path.relative_to(outputs)
-        with suppress(OSError):  # there is a folder of that name
-            try:
-                link_atomically(latest, target)
-            except OSError:  # Windows allows symbolic links to few: a file names the run, and `follow` reads it
-                write_atomically(latest, target.as_posix().encode())
-
-
-def follow(path: Path) -> Path:
-    """Return the run directory that a file outputs/latest names, where it is no symbolic link; else the path itself."""
-    return path.parent / path.read_text("utf-8") if path.name == "latest" and path.is_file() else path
 
 
 def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:

@@ -1,9 +1,9 @@
-"""What a checkpoint's pickle may hold, checked before torch reads it.
+"""Check a checkpoint's pickle before torch reads it.
 
 torch.load with weights_only=True runs no code, but it allocates what a few bytes ask for, such as `bytearray(10**12)`,
-and it reads past the end of a record when a tensor claims more bytes than the record has. Here only the opcodes and
-names pass that torch.save writes for tensors, numbers, text, lists, tuples and dicts, and each storage must have
-exactly the bytes that it claims. Sizes, strides and offsets within a storage are torch's to check, and it does (2.14).
+and it reads past the end of a record when a tensor claims more bytes than the record has. Only the opcodes and names
+are allowed here that torch.save writes for tensors, numbers, text, lists, tuples and dicts, and each storage must have
+exactly the bytes that it claims. torch itself checks sizes, strides and offsets within a storage (2.14).
 """
 
 import pickletools
@@ -65,4 +65,4 @@ def _check_storage(last: list[tuple[str, Any]], records: Mapping[str, bytes]) ->
     _, _, kind, key, _, items, _ = (constant for _, constant in last)
     claimed = items * _ITEM_BYTES[kind] if isinstance(items, int) else None
     if [opcode for opcode, _ in last] != _STORAGE or claimed != len(records[f"data/{key}"]):
-        raise InputError("is refused: a tensor claims other bytes than the file has for it")
+        raise InputError("is refused: a tensor claims more or fewer bytes than the file has for it")

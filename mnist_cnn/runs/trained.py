@@ -1,4 +1,4 @@
-"""What a run trained, with the test images that belong to it."""
+"""What a run trained, with the test images of its data set."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from mnist_cnn.runs.directory import checkpoint_file, run_of
 
 
 class Trained(NamedTuple):
-    """A classifier, the name of the data set that it was trained on, and that data set, read."""
+    """A classifier, and the data set that it was trained on: its name, and its images."""
 
     classifier: DigitClassifier
     dataset: str
@@ -27,9 +27,9 @@ class Trained(NamedTuple):
 
 
 def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = None) -> Trained:
-    """Load a checkpoint, and find its data set: in `data_dir`, or where the run had it.
+    """Load a checkpoint, and its data set: from `data_dir`, or from where the run had it.
 
-    Raises InputError if the checkpoint or the data cannot be used.
+    Raises InputError if one of them is missing or damaged.
     """
     path = checkpoint_file(run_or_file)
     checkpoint: dict[str, Any] = read_checkpoint(path)
@@ -38,8 +38,7 @@ def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = No
     name = SAMPLE if dataset == "mnist-sample" else dataset
     had = str(run_of(path).result().get("data_dir", ""))  # perhaps on another machine
     here = had if os.path.isdir(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH112 - is_dir may raise
-    folder = data_dir or here
-    data = MNISTDataModule(folder, name, fallback="error")
+    data = MNISTDataModule(data_dir or here, name, fallback="error")
     try:
         data.prepare_data()
     except InputError as error:

@@ -1,16 +1,15 @@
 """A search over hyperparameters: its folder, and the loop that trains its trials.
 
-There is no database. What is known of a trial is in its run directory: a killed process leaves nothing to repair, and
-several processes share a search by the locks of the runs.
+There is no database: the run directories hold all that is known of the trials. So a killed process leaves nothing to
+repair, and several processes share a search by the locks of its runs.
 """
 
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
 from mnist_cnn.schema import Search
-from mnist_cnn.searches.proposals import Proposals
+from mnist_cnn.searches.proposals import explain_importances, propose
 from mnist_cnn.searches.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
-from mnist_cnn.settings import compose, conf_digest
+from mnist_cnn.settings import by_key, compose, conf_digest
 from mnist_cnn.sweeps.job import attempt
 from mnist_cnn.training.start import Options, train
 
 _WAIT = 0.5  # seconds between looks at what other processes do
+_LOCK = ".search.lock"  # one process at a time proposes a trial
 
 
 @dataclass(frozen=True)
@@ -44,81 +44,75 @@ class Session:
         return rungs(self.epochs, self.search.reduction) if self.search.pruner == "halving" else [self.epochs]
 
     def begin(self) -> None:
-        """Write what is searched, or compare it and the trials with what the folder holds.
+        """Write search.json, or compare the search and its trials with what the folder already holds.
 
-        Raises InputError if another search is there, or a trial that was trained with other settings than today's.
+        Raises InputError if the folder holds another search, or a trial that was trained with other settings.
         """
-        file, conf = self.folder / "search.json", conf_digest(self.overrides)
-        now = {**self.search.model_dump(exclude={"n_trials"}), "overrides": _decisive(self.overrides)}
         make_folder(self.folder)
-        with self.locked():
-            then = read_json(file) if file.exists() else now
-            then["overrides"] = _decisive(then.get("overrides", []))
-            old, new = _flatten(then), _flatten(json.loads(json.dumps(now)))
-            if changed := [key for key in {**new, **old} if old.get(key) != new.get(key) and key != "conf_hash"]:
-                raise InputError(
-                    f"{self.folder} holds another search: {changed[0]} was {old.get(changed[0])}, now it is "
-                    f"{new.get(changed[0])}: give another search.dir"
-                )
-            if then.get("conf_hash") != conf:
-                self._check_trials(conf)
-                write_atomically(file, json.dumps({**now, "conf_hash": conf}, indent=2).encode())
+        with locked(self.folder / _LOCK):
+            self._begin()
         for trial in self.trials():
             trial.run.forget_result()
+
+    def _begin(self) -> None:
+        file, conf = self.folder / "search.json", conf_digest(self.overrides)
+        now = self.search.model_dump(mode="json", exclude={"n_trials"}) | {"overrides": self.overrides}
+        then = read_json(file) if file.exists() else now
+        old, new = _flatten(then), _flatten(now)
+        for key in {**new, **old}:
+            if old.get(key) != new.get(key):
+                changed = f"{key} was {old.get(key)}, now it is {new.get(key)}"
+                raise InputError(f"{self.folder} holds another search: {changed}: choose another search.dir")
+        if then.get("conf_hash") != conf:
+            self._check_trials(conf)
+            write_atomically(file, json.dumps(now | {"conf_hash": conf}, indent=2).encode())
 
     def _check_trials(self, conf: str) -> None:
         for trial in self.trials():
             if changed := standing(trial.run, self.command(trial), conf).changed:
                 raise InputError(
                     f"{trial.run.path} was trained with {explain_differences(changed)}: "
-                    "the trials would not be comparable: give the old value, or another search.dir"
+                    "the trials would not be comparable: set the old value, or another search.dir"
                 )
 
     def run(self) -> Iterator[Trial]:
-        """Train trials until the search is complete. Yields each that was trained a step further, or failed."""
-        while True:
-            with self.locked():
-                trials = self.trials()
-                step = next_step(trials, self.search.n_trials, self.levels, self.search.reduction)
-                if step and step != WAIT and step.trial is None:
-                    number = next(number for number in count() if number not in {trial.number for trial in trials})
-                    step = Step(add_trial(self.folder, number, self.proposals().propose(trials, number)), step.until)
-            if step is None:
-                return
+        """Train trials until the search is complete. Yields each trial after it was trained further, or failed."""
+        while step := self._next_step():
             if step.trial and self._train(step.trial, step.until):
                 yield next(trial for trial in self.trials() if trial.number == step.trial.number)
             else:
                 time.sleep(_WAIT)
 
-    def proposals(self) -> Proposals:
-        """Return what proposes values, and says which of them matter."""
-        return Proposals(self.search, self.levels[0])
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other processes from proposing a trial."""
-        return locked(self.folder / ".search.lock")
+    def _next_step(self) -> Step | None:
+        """Return what this process does next; a new trial is proposed and written."""
+        with locked(self.folder / _LOCK):
+            trials = self.trials()
+            step = next_step(trials, self.search.n_trials, self.levels, self.search.reduction)
+            if step is None or step.trial or step == WAIT:
+                return step
+            number = min({*range(len(trials) + 1)} - {trial.number for trial in trials})
+            params = propose(self.search, self.levels[0], trials, number)
+            return Step(add_trial(self.folder, number, params), step.until)
 
     def trials(self) -> list[Trial]:
-        """Return all trials, by number."""
         return read_trials(self.folder)
 
     def status(self, trial: Trial) -> str:
-        """Return complete, failed, running, interrupted, or paused (after a rung)."""
-        if trial.run.has_failed():
-            return "failed"
-        if trial.epochs >= self.epochs:
-            return "complete"  # though another process may not have closed it yet
-        if trial.run.is_in_use():
-            return "running"
-        return "paused" if trial.epochs in self.levels else "interrupted"
+        """Return the status of its run, except that it is complete after its last epoch, and paused at a rung."""
+        status = trial.run.status()
+        if trial.epochs >= self.epochs and status != "failed":
+            return "complete"
+        return "paused" if status == "interrupted" and trial.epochs in self.levels else status
+
+    def importances(self) -> str:
+        return explain_importances(self.search, self.levels[0], self.trials())
 
     def winner(self) -> Trial | None:
-        """Return the best trial of those trained to the end."""
         return winner(self.trials(), self.epochs)
 
     def command(self, trial: Trial) -> list[str]:
-        """Return all overrides of a trial, each key once: of two the last counts."""
-        return list({each.partition("=")[0]: each for each in (*self.overrides, *trial.overrides)}.values())
+        """Return all overrides of a trial, each key once."""
+        return [f"{key}={value}" for key, value in by_key((*self.overrides, *trial.overrides)).items()]
 
     def test(self, trial: Trial) -> dict[str, Any]:
         """Evaluate the winner on the test images, once."""
@@ -129,33 +123,25 @@ class Session:
                 time.sleep(_WAIT)
 
     def _train(self, trial: Trial, until: int) -> bool:
-        """Train a trial. Returns whether that was done, or failed; not if another process trains it."""
+        """Train a trial until that epoch. Returns False if another process trains it."""
         overrides = self.command(trial)
         options = Options(overrides, show_bar=False, pause_after=until)
-        with _log_file(trial.run):
-            said = attempt(lambda: train(compose(*overrides), trial.run, options), trial.run, overrides)
-        return said is not None
-
-
-def _decisive(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that decide a result, in alphabetical order; of two equal keys the last counts."""
-    by_key = {each.partition("=")[0]: each for each in overrides}
-    return sorted(each for key, each in by_key.items() if is_decisive(key))
+        with _log_to_file(trial.run):
+            return attempt(lambda: train(compose(*overrides), trial.run, options), trial.run, overrides) is not None
 
 
 def _flatten(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is searched with the overrides by key."""
-    overrides = dict(each.partition("=")[::2] for each in search["overrides"])
-    return {key: value for key, value in search.items() if key != "overrides"} | overrides
+    """Return what decides the trials of a search, flat: its own values, and the overrides by key."""
+    overrides = by_key(search.get("overrides", []))
+    own = {key: value for key, value in search.items() if key not in ("overrides", "conf_hash")}
+    return own | {key: value for key, value in overrides.items() if is_decisive(key)}
 
 
 @contextmanager
-def _log_file(run: Run) -> Iterator[None]:
-    """Write what is logged to the run's train.log."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(run.path / "train.log", delay=True)
+def _log_to_file(run: Run) -> Iterator[None]:
+    """Within this context, log to the run's train.log."""
+    root, handler = logging.getLogger(), logging.FileHandler(run.path / "train.log", delay=True)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
-    root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)

@@ -1,7 +1,7 @@
 """The trials of a search, and the rule that decides which is trained next, and for how many epochs.
 
-Successive halving (Jamieson and Talwalkar 2016): all trials train to the first rung, the best of them to the next, and
-so on. A rung is an epoch after which training pauses, its schedule unchanged; a promotion resumes it.
+Successive halving (Jamieson and Talwalkar 2016): all trials are trained to the first rung, the best of them to the
+next, and so on. A rung is an epoch after which training pauses; a promoted trial resumes, its schedule unchanged.
 """
 
 import json
@@ -27,24 +27,22 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """How many epochs it has been trained."""
         return len(self.scores)
 
     @property
     def overrides(self) -> list[str]:
-        """The values as overrides."""
         return [f"{key}={value}" for key, value in self.params.items()]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next: train a trial (a new one, if it is None) until it has so many epochs."""
+    """What to do next: train `trial` (a new one if it is None) until it has been trained `until` epochs."""
 
     trial: Trial | None
     until: int
 
 
-WAIT = Step(None, 0)  # for what other processes train
+WAIT = Step(None, 0)  # until other processes have trained their trials
 
 
 def rungs(epochs: int, reduction: int) -> list[int]:
@@ -65,13 +63,13 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read what a search has written. Raises InputError if it is damaged."""
+    """Read a JSON file of a search. Raises InputError if it is missing or damaged."""
     try:
         known = json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):
         known = None
     if not isinstance(known, dict):
-        raise InputError(f"{file} is missing or damaged: remove its folder, or give another search.dir")
+        raise InputError(f"{file} is missing or damaged: remove its folder, or choose another search.dir")
     return known
 
 
@@ -83,9 +81,9 @@ def add_trial(folder: Path, number: int, params: dict[str, Any]) -> Trial:
 
 
 def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], reduction: int) -> Step | None:
-    """Return what this process does next; None if nothing is left."""
+    """Return what this process does next; None if the search is complete."""
     alive = [trial for trial in trials if not trial.run.has_failed()]
-    for trial in alive:  # one that was interrupted goes first: then all is as if it had not been
+    for trial in alive:  # an interrupted one goes first: then the search continues as if it had not been interrupted
         if trial.epochs not in levels and not trial.run.is_in_use():
             return Step(trial, next(level for level in levels if level > trial.epochs))
     if len(trials) < n_trials:
@@ -103,7 +101,7 @@ def next_step(trials: Sequence[Trial], n_trials: int, levels: Sequence[int], red
 
 
 def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial]:
-    """Return the trials that go on from a rung: the best by val/acc there, of equals the earlier."""
+    """Return the trials that are promoted from a rung: the best by val/acc there, of equals the earlier."""
     ranked = sorted(trials, key=lambda trial: (-trial.scores[level - 1], trial.number))
     return ranked[: max(1, len(trials) // reduction)]
 

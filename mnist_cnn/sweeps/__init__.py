@@ -1,1 +1,1 @@
-"""Many trainings: planned, launched, watched, and compared in a table."""
+"""Many trainings: planned, launched, and watched."""

@@ -1,4 +1,4 @@
-"""Plans a sweep: its folder, and one job, with a folder of its own, for each combination of values."""
+"""Plan a sweep: its folder, and a job for each combination of values, each in a folder of its own."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,8 @@ from mnist_cnn.errors import InputError, missing_package
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.searchpath import searchpath
-from mnist_cnn.settings import CONF, conf_digest, hydra_explained, quote, quote_paths
+from mnist_cnn.settings import CONF, conf_digest, explain_errors, quote, quote_paths
+from mnist_cnn.sweeps.job import name_launcher
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
@@ -62,18 +63,23 @@ class Plan:
     repeated: int  # combinations that were given before
 
     @property
+    def launcher(self) -> str:
+        return name_launcher(self.cfg.hydra.launcher)
+
+    @property
     def is_parallel(self) -> bool:
         """Whether the launcher runs several jobs at once."""
-        return not str(self.cfg.hydra.launcher["_target_"]).endswith(".BasicLauncher")
+        return self.launcher != "BasicLauncher"
 
     def standing(self, job: Job) -> Standing:
         """Return where a job stands: complete, outdated, failed, running, interrupted or waiting."""
         return standing(job.run, job.overrides, self.conf)
 
     def is_to_train(self, job: Job) -> bool:
-        """Whether a job is to be trained: it has no result, or one that resume=never or outdated gives up."""
-        kept = {"never": (), "outdated": ("complete",)}.get(self.cfg.resume, ("complete", "outdated"))
-        return self.standing(job).status not in kept or not job.run.settings()  # of a damaged result
+        """Whether a job must be trained: it is not done, or resume=never or outdated discards its result."""
+        standing = self.standing(job)
+        kept = standing.is_done or (standing.status == "outdated" and self.cfg.resume != "outdated")
+        return self.cfg.resume == "never" or not kept
 
 
 def plan(arguments: Sequence[str]) -> Plan:
@@ -81,10 +87,30 @@ def plan(arguments: Sequence[str]) -> Plan:
 
     Its folder is named by what all jobs share, each job's by what differs, so that the same command finds the same
     folders. hydra.sweep.dir replaces the first.
-    Raises InputError for overrides that cannot be used, and for a launcher that is not installed.
+    Raises InputError if an override is wrong, or if the launcher is not installed.
     """
     arguments = quote_paths(arguments, sweep=True)
-    with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+    cfg, loader, given = _parse(arguments)
+    task = [each for each in given if not _is_hydras_own(each)]
+    shared = [each for each in task if not each.is_sweep_override()]
+    if any(each.key_or_group == "experiment" and is_sweep(_values(each)) for each in task if each not in shared):
+        raise InputError("an experiment that lists values to sweep cannot itself be swept: choose one experiment")
+    folder = Path(cfg.hydra.sweep.dir)
+    if not any(each.key_or_group == "hydra.sweep.dir" for each in given):
+        decisive = sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group))
+        folder /= folder_name(decisive) or "notebook"
+    OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
+    jobs, combinations = dict[str, Job](), list(product(*[_values(each) for each in task]))
+    for values in combinations:
+        swept = [value for value, each in zip(values, task, strict=True) if each not in shared]
+        name = folder_name(sorted(swept)) or "job"
+        jobs[name] = Job(name, (*searchpath(arguments), *values), Run(folder.resolve() / name))  # seed=0,0 is one job
+    return Plan(folder, tuple(jobs.values()), cfg, loader, conf_digest(arguments), len(combinations) - len(jobs))
+
+
+def _parse(arguments: Sequence[str]) -> tuple[DictConfig, ConfigLoader, list[Override]]:
+    """Compose what a launcher needs. Returns it with all overrides, to which an experiment may add some."""
+    with explain_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*arguments])
@@ -97,21 +123,7 @@ def plan(arguments: Sequence[str]) -> Plan:
         cfg = hydra.compose("train", [*_HYDRA, *groups], return_hydra_config=True)
         by_experiment = [f"{key}={values}" for key, values in (cfg.hydra.sweeper.params or {}).items()]
         given = {each.get_key_element(): each for each in parser.parse_overrides([*by_experiment, *arguments])}
-    task = [each for each in given.values() if not _is_hydras_own(each)]
-    shared = [each for each in task if not each.is_sweep_override()]
-    name = folder_name(sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group)))
-    folder = Path(cfg.hydra.sweep.dir)
-    if "hydra.sweep.dir" not in given:
-        folder /= name or "notebook"
-    OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
-    if any(each.key_or_group == "experiment" and is_sweep(_values(each)) for each in task if each not in shared):
-        raise InputError("an experiment that lists values to sweep cannot be swept: give one at a time")
-    jobs, combinations = dict[str, Job](), list(product(*[_values(each) for each in task]))
-    for values in combinations:
-        swept = [value for value, each in zip(values, task, strict=True) if each not in shared]
-        own = folder_name(sorted(swept)) or "job"
-        jobs[own] = Job(own, (*searchpath(arguments), *values), Run(folder.resolve() / own))  # seed=0,0 is one job
-    return Plan(folder, tuple(jobs.values()), cfg, loader, conf_digest(arguments), len(combinations) - len(jobs))
+    return cfg, loader, list(given.values())
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
@@ -119,14 +131,13 @@ def is_sweep(overrides: Sequence[str]) -> bool:
     experiments = [each for each in overrides if each.startswith(("experiment=", "+experiment="))]
     if not experiments:
         return False
+    folders = searchpath(overrides)
     try:
-        with hydra_explained(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            found = [
-                hydra.compose("train", [*searchpath(overrides), each], return_hydra_config=True) for each in experiments
-            ]
+        with explain_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            found = [hydra.compose("train", [*folders, each], return_hydra_config=True) for each in experiments]
         return any(cfg.hydra.sweeper.params for cfg in found)
     except InputError:
-        return False  # who composes all of it will say what is wrong
+        return False  # composing all overrides will report it
 
 
 def _values(override: Override) -> list[str]:
@@ -134,7 +145,7 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise InputError(f"{override.input_line} is not a list of values: give {override.key_or_group}=a,b")
+        raise InputError(f"{override.input_line} is not a list of values: write {override.key_or_group}=a,b")
     values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise InputError(f"{override.input_line} has no values")
@@ -142,7 +153,7 @@ def _values(override: Override) -> list[str]:
 
 
 def folder_name(overrides: Iterable[str]) -> str:
-    """Join overrides to the name of a folder, also on Windows; a digest stands for what no name can hold."""
+    """Join overrides to a folder's name that every system allows; a digest stands for what is replaced or cut off."""
     text = ",".join(overrides)
     allowed = re.sub(r"[^\w.,=+~@()\[\]{}-]", "_", text).encode()
     name = allowed[:_LONGEST_NAME].decode(errors="ignore").rstrip(".")
@@ -154,15 +165,15 @@ def _is_hydras_own(override: Override) -> bool:
 
 
 def _check_hydras_own(overrides: Iterable[Override]) -> None:
-    """Raise InputError for what would change the jobs' folders, and for a launcher whose package is not installed."""
+    """Raise InputError if an override would change the jobs' folders, or if its launcher is not installed."""
     for override in filter(_is_hydras_own, overrides):
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override():
-            raise InputError(f"{line} cannot be swept: give one value")
+            raise InputError(f"{line} cannot be swept: choose one value")
         if (key, override.value()) == ("hydra.sweep.dir", ""):
-            raise InputError("hydra.sweep.dir is empty: give a folder")
+            raise InputError("hydra.sweep.dir is empty: name a folder")
         if key == "hydra.sweep.subdir" or key.startswith("hydra.sweeper."):
-            raise InputError(f"{line} cannot be used: a sweep is KEY=a,b, and names the folders of its jobs itself")
+            raise InputError(f"{line} is not supported: a sweep is KEY=a,b, and names its jobs' folders itself")
         package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))
         if key == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
             raise missing_package(f"{line} needs a package", extra)

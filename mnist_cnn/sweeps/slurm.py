@@ -14,22 +14,21 @@ ENDED = "SLURM ended it (cancelled, or out of time or memory); the same command 
 
 
 class Queue:
-    """What submitit asks about its jobs. Its own watcher asks sacct, which knows nothing where accounting is off."""
+    """Tells submitit which jobs have ended. Its own watcher asks sacct, which knows nothing if accounting is off."""
 
     def __init__(self) -> None:
         self.jobs = set[str]()
         self._asked = 0.0
 
     def register_job(self, job_id: str) -> None:
-        """Add a job that was submitted."""
         self.jobs.add(job_id)
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
-        """Return the state that an error message shows."""
+        """Return the state for error messages."""
         return "UNKNOWN"
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
-        """Whether all jobs have left the queue: the launch ends at the first of those without a result."""
+        """Whether all jobs have left the queue: submitit ends the launch at the first of them without a result."""
         if time.monotonic() - self._asked < _EVERY:
             return False
         self._asked = time.monotonic()
@@ -39,7 +38,7 @@ class Queue:
 
 
 def watch_queue() -> set[str]:
-    """Let submitit ask squeue from now on. Returns the set of the jobs that it submits."""
+    """Make submitit ask squeue. Returns the set of the jobs that it submits."""
     from submitit import SlurmJob
 
     SlurmJob.watcher = queue = Queue()  # type: ignore[assignment, unused-ignore]
@@ -48,10 +47,10 @@ def watch_queue() -> set[str]:
 
 @contextmanager
 def obey_slurm() -> Iterator[None]:
-    """Within this context a job saves upon SIGTERM (scancel) and SIGUSR2, which submitit asks for before a time limit.
+    """Within this context a job saves at SIGTERM (scancel), and at SIGUSR2, which SLURM sends before the time limit.
 
-    Then raises RunError; except that at a time limit submitit's handler requeues the job and exits, if it has had fewer
-    of them than hydra.launcher.max_num_timeout.
+    Then raises RunError. At a time limit submitit's handler instead requeues the job and exits, up to
+    hydra.launcher.max_num_timeout times.
     """
     limits = list[int]()
 
@@ -66,9 +65,9 @@ def obey_slurm() -> Iterator[None]:
     except Stopped:
         for number, handler in before.items():
             signal.signal(number, handler)
-        try:
-            if limits and callable(at_limit):
+        if limits and callable(at_limit):
+            try:
                 at_limit(signal.SIGUSR2, None)
-        except Exception as error:  # submitit's own, and those of scontrol
-            raise RunError(f"{ENDED}: {error}") from error
+            except Exception as error:  # submitit's own, and those of scontrol
+                raise RunError(f"{ENDED}: {error}") from error
         raise RunError(ENDED) from None

@@ -2,65 +2,78 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.reports.report import check_packages, report_or_hint
+from mnist_cnn.runs.latest import check_not_latest
+from mnist_cnn.runs.rendering import Table, align
 from mnist_cnn.runs.standing import compose_once, explain_differences
-from mnist_cnn.runs.table import Table, align, compare, runs_below
+from mnist_cnn.runs.table import compare, runs_below
 from mnist_cnn.schema import Settings
+from mnist_cnn.settings import without
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
-from mnist_cnn.sweeps.plan import Plan, plan
+from mnist_cnn.sweeps.plan import Job, Plan, plan
 from mnist_cnn.sweeps.watch import watch
+
+_LOCK = ".table.lock"  # other processes may run the same sweep
 
 
 def sweep(arguments: Sequence[str]) -> int:
     """Train what is missing of the sweep that overrides describe, and print its table.
 
-    Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, for a
-    configuration that is refused; what fails later fails one job alone.
+    Returns the exit status: 1 if a job failed, or is outdated. Raises InputError, before anything is written, if the
+    configuration is wrong; what fails later fails only its job.
     """
-    shown_only, arguments = "--plan" in arguments, [each for each in arguments if each != "--plan"]
-    if flags := [each for each in arguments if each.startswith("-")]:
-        raise InputError(f"{flags[0]} cannot be used in a sweep: give overrides only, or --plan")
-    planned = plan(arguments)
-    if planned.folder.exists() and not planned.folder.is_dir():
-        raise InputError(f"{planned.folder} is a file: give another hydra.sweep.dir")
-    build_launcher(planned)
+    overrides = without(arguments, "--plan")
+    if flags := [each for each in overrides if each.startswith("-")]:
+        raise InputError(f"a sweep does not take {flags[0]}: only overrides, and --plan")
+    planned = plan(overrides)
     settings = _check(planned)
-    if shown_only:
-        print(_show(planned))
+    if "--plan" in arguments:
+        print(_describe(planned))
         return 0
     if settings.report:
         check_packages()
-    for job in planned.jobs:
-        job.run.forget_result(even_if_complete=planned.is_to_train(job))
-    try:
-        with watch(planned, settings.trainer.max_epochs):
-            wrong = drive(planned)
-    except Stopped:
-        _print_table(planned)
-        command = command_line("mnist_cnn.train", "-m", *_without_resume(arguments))
-        print(f"stopped; to resume: {command}", file=sys.stderr)
-        raise
+    again = command_line("mnist_cnn.train", "-m", *without(overrides, "resume"))  # resume=never would start over
+    _record_command(planned.folder, again)
+    wrong = _train(planned, settings.trainer.max_epochs, again)
     outdated = _print_table(planned).outdated
     for job, message in wrong.items():
         print(f"error: {job.name}: {message}", file=sys.stderr)
     for run, changed in outdated.items():
         print(f"outdated: {run.path.name}: trained with {explain_differences(changed)}", file=sys.stderr)
     if outdated:
-        again = command_line("mnist_cnn.train", "-m", *_without_resume(arguments), "resume=outdated")
-        print(f"to retrain the outdated jobs: {again}", file=sys.stderr)
+        print(f"to retrain the outdated jobs: {again} resume=outdated", file=sys.stderr)
     if any(job.run.status() == "complete" for job in planned.jobs):
         print(report_or_hint(planned.folder, settings.report))
     return 1 if wrong or outdated else 0
 
 
+def _train(plan: Plan, epochs: int, again: str) -> dict[Job, str]:
+    """Train the jobs, and show them meanwhile. Returns what went wrong, by job."""
+    for job in plan.jobs:
+        job.run.forget_result(even_if_complete=plan.is_to_train(job))
+    try:
+        with watch(plan, epochs):
+            return drive(plan)
+    except Stopped:
+        _print_table(plan)
+        print(f"stopped; to resume: {again}", file=sys.stderr)
+        raise
+
+
 def _check(plan: Plan) -> Settings:
-    """Return the settings of the first job. Raises InputError if a job that is to be trained cannot be."""
+    """Return the settings of the first job. Raises InputError if the folder, or a job to be trained, is wrong."""
+    check_not_latest(plan.folder, "hydra.sweep.dir")
+    if plan.folder.exists() and not plan.folder.is_dir():
+        raise InputError(f"{plan.folder} is a file: choose another hydra.sweep.dir")
+    build_launcher(plan)
     first, *others = plan.jobs
     for job in (*filter(plan.is_to_train, others), first):
         settings = compose_once(job.overrides, plan.conf)
@@ -69,20 +82,24 @@ def _check(plan: Plan) -> Settings:
     return settings
 
 
-def _show(plan: Plan) -> str:
-    """List the jobs with where each stands, and what the command would do."""
-    words = {"waiting": "new", "interrupted": "resumable"}
-    statuses = [plan.standing(job).status for job in plan.jobs]
-    lines = [[job.name, words.get(status, status)] for job, status in zip(plan.jobs, statuses, strict=True)]
+def _describe(plan: Plan) -> str:
+    """List the jobs with the status of each, and what the command would train."""
+    statuses = {job.name: plan.standing(job).status for job in plan.jobs}
     to_train = sum(plan.is_to_train(job) for job in plan.jobs)
-    hint = "; resume=outdated retrains the outdated" if "outdated" in statuses else ""
-    summary = f"{to_train} of {len(lines)} would be trained in {plan.folder}{hint}"
-    return "\n".join([*align([["job", "status"], *lines]), summary])
+    hint = "; resume=outdated retrains the outdated" if "outdated" in statuses.values() else ""
+    summary = f"{to_train} of {len(statuses)} would be trained in {plan.folder}{hint}"
+    return "\n".join([*align([("job", "status"), *statuses.items()]), summary])
 
 
-def _without_resume(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments for a command that goes on: resume=never would start over again."""
-    return [each for each in arguments if not each.startswith("resume=")]
+def _record_command(folder: Path, command: str) -> None:
+    """Add a command to command.txt, which has a line for each that trained in this folder: the report shows them."""
+    with suppress(OSError):  # a complete sweep on a read-only disk still has a table
+        make_folder(folder)
+        with locked(folder / _LOCK):
+            file = folder / "command.txt"
+            known = file.read_text("utf-8").splitlines() if file.exists() else []
+            if command not in known:
+                write_atomically(file, "".join(f"{each}\n" for each in (*known, command)).encode())
 
 
 def _print_table(plan: Plan) -> Table:
@@ -90,7 +107,7 @@ def _print_table(plan: Plan) -> Table:
     table = compare(jobs)
     try:
         make_folder(plan.folder)
-        with locked(plan.folder / ".table.lock"):  # another process may end the same sweep now
+        with locked(plan.folder / _LOCK):
             whole = compare(runs_below(plan.folder.resolve()) | jobs)  # a narrower command must not hide what is there
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:

@@ -1,14 +1,14 @@
-"""A process of joblib's and its driver: Ctrl-C lets every job save before it ends, and no worker outlives the driver.
+"""joblib's workers and their driver: on Ctrl-C every job saves before it ends, and no worker outlives the driver.
 
-joblib kills its workers where the driver raises. So the driver defers a signal until the launch returns, and asks its
-workers by a file in the sweep's folder; a job that has saved returns, and the jobs after it return at once.
+joblib kills its workers when the driver raises. So the driver defers a signal until the launch returns, and writes a
+file into the sweep's folder that asks its workers to stop: a job saves and returns, and the next ones do not start.
 """
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _EVERY = 0.5  # seconds between looks
 
 
 class _Worker:
-    """What the watching thread of this process knows."""
+    """The state that the watching thread of this process reads."""
 
     driver: int | None = None
     folder = Path()
@@ -27,9 +27,9 @@ class _Worker:
 
 @contextmanager
 def obey_driver(folder: Path) -> Iterator[bool]:
-    """In a worker, within this context a job saves and ends when the driver stops, or has gone. Yields whether to run.
+    """In a worker, within this context a job saves and ends when its driver stops or dies. Yields whether to start.
 
-    Swallows Stopped: the launcher would take it for a failure.
+    Suppresses Stopped: the launcher would take it for a failure.
     """
     if _Worker.driver is None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the driver tells us
@@ -64,29 +64,43 @@ def _is_to_stop() -> bool:
 
 @contextmanager
 def stop_workers(folder: Path) -> Iterator[None]:
-    """In the driver, within this context a signal is deferred and handed to the workers. Then raises Stopped."""
-    file, ended = _stop_file(folder, os.getpid()), threading.Event()
+    """In the driver, within this context a signal is deferred and passed to the workers. Then raises Stopped."""
+    file = _stop_file(folder, os.getpid())
 
-    def hand_on() -> None:
-        while not ended.wait(_EVERY):
-            if signals.received() is not None:
-                file.touch()
+    def pass_on() -> None:
+        if signals.received() is not None:
+            file.touch()
 
-    thread = threading.Thread(target=hand_on, daemon=True)
     with signals.defer_signals():
-        thread.start()
         try:
-            yield
+            with repeat(pass_on):
+                yield
         except KeyboardInterrupt:  # of a worker that was still being imported
             signals.request_stop()
         except Exception:
             if signals.received() is None:  # else it killed a worker that was still being started
                 raise
         finally:
-            ended.set()
-            thread.join()
             file.unlink(missing_ok=True)
 
 
 def _stop_file(folder: Path, driver: int) -> Path:
     return folder / f".stop-{driver}"
+
+
+@contextmanager
+def repeat(action: Callable[[], object]) -> Iterator[None]:
+    """Within this context, call a function twice a second, in a thread."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(_EVERY):
+            action()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mnist_cnn.files import write_atomically
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.primitives import to_floats
-from mnist_cnn.runs.table import render_records
+from mnist_cnn.runs.rendering import render_records
 from mnist_cnn.training.slabs import SlabClassifier
 
 log = logging.getLogger(__name__)

@@ -37,7 +37,7 @@ def train(settings: Settings, run: Run, options: Options = Options()) -> dict[st
     alone = settings.trainer.devices == settings.trainer.num_nodes == 1
     try:
         with run.locked() if alone or is_first_process() else nullcontext():
-            if _is_done(settings, run):
+            if run.resume_here(settings.resume) in ("auto", "outdated") and standing_of(run, settings).is_done:
                 log.info("%s is already complete; resume=never trains it again", run.path)
                 return run.result()
             if options.pause_after is not None and len(run.rows()) >= options.pause_after:  # by another process
@@ -62,11 +62,3 @@ def is_first_process() -> bool:
     """Whether this is the first or only process of a training started by Lightning, torchrun or SLURM."""
     rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
     return rank == "0"
-
-
-def _is_done(settings: Settings, run: Run) -> bool:
-    """Whether the run is complete, on the data set asked for: it may have used the sample instead of MNIST."""
-    on_sample = run.result().get("dataset") == "mnist-sample"
-    may_be_sample = "sample" in (settings.data.name, settings.data.fallback)
-    may_stay = run.resume_here(settings.resume) in ("auto", "outdated") and (may_be_sample or not on_sample)
-    return may_stay and bool(run.settings()) and standing_of(run, settings).status == "complete"

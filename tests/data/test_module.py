@@ -101,7 +101,7 @@ def test_mirrors_are_one_url_or_several() -> None:
     ("options", "message"),
     [
         ({"name": "minst"}, r"^name=minst is not known: .* \(did you mean mnist\?\)"),
-        ({"fallback": "no"}, "^fallback=no is not known: give one of sample, error"),
+        ({"fallback": "no"}, "^fallback=no is not known: choose one of sample, error"),
     ],
 )
 def test_unknown_names_are_refused_before_any_data_is_read(options: dict[str, str], message: str) -> None:

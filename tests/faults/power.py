@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.latest import link_latest
 from mnist_cnn.runs.table import compare, find_runs
 from mnist_cnn.searches.session import Session
 from mnist_cnn.searches.trials import Trial
@@ -203,5 +204,5 @@ def latest(work: Path) -> Iterator[Cut]:
         run, disk = Run(work / "outputs" / new), Disk(work)
         run.path.mkdir(parents=True)
         with disk.recorded():
-            run.link_latest(work / "outputs")
+            link_latest(run.path, work / "outputs")
         yield Cut(name, disk, partial(open_latest, old, new))

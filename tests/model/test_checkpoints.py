@@ -70,7 +70,7 @@ def test_prefixes_of_compile_and_ddp_are_removed_from_names(wrap: Callable[[str]
 
 def test_files_with_weights_alone_are_refused(tmp_path: Path) -> None:
     torch.save(DigitClassifier(NET).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(InputError, match="a.pt holds weights alone, and does not say of which network"):
+    with pytest.raises(InputError, match="a.pt holds only weights, and does not say of which network"):
         load_classifier(tmp_path / "a.pt")
     (tmp_path / "a.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match="its MODEL_CARD.md has the code that loads them"):

@@ -79,7 +79,7 @@ def test_kernels_are_glorot_uniform_and_biases_zero() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"padding": "foo"}, "padding=foo is not known: give one of valid, same"),
+        ({"padding": "foo"}, "padding=foo is not known: choose one of valid, same"),
         ({"padding": "vaild"}, "did you mean valid"),
         ({"pooling": "mean"}, "pooling=mean is not known"),
         ({"channels": []}, "give a list of 1 to 8"),

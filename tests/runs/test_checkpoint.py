@@ -133,7 +133,7 @@ def test_a_function_that_hyper_parameters_name_is_not_imported(
     named = {**checkpoint["hyper_parameters"], "_instantiator": "stranger.call"}
     version = {"pytorch-lightning_version": pl.__version__}
     file = write(tmp_path / "file.ckpt", checkpoint | version | {"hyper_parameters": named})
-    with pytest.raises(ValueError, match="no checkpoint of a DigitClassifier|blocked to prevent arbitrary code"):
+    with pytest.raises(ValueError, match="not a checkpoint of a DigitClassifier|blocked to prevent arbitrary code"):
         load(file)
     assert not (tmp_path / "executed").exists()
     importlib.import_module("stranger")  # it would have shown
@@ -157,15 +157,15 @@ def weight(value: Any, name: str = "net.conv1.weight") -> Callable[[dict[str, An
 
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "another program's": (lambda good: {"model": {"weight": torch.ones(2)}}, "no checkpoint of a DigitClassifier"),
-    "a bare state dict": (lambda good: good["state_dict"], "holds weights alone"),
-    "a list": (lambda good: [1, 2], "no checkpoint of a DigitClassifier"),
-    "weights in a list": (lambda good: good | {"state_dict": [1]}, "no checkpoint of a DigitClassifier"),
-    "no network": (lambda good: good | {"hyper_parameters": {}}, "no checkpoint of a DigitClassifier"),
-    "a network in a list": (lambda good: good | {"hyper_parameters": {"model": [1]}}, "no checkpoint of a DigitClas"),
+    "another program's": (lambda good: {"model": {"weight": torch.ones(2)}}, "not a checkpoint of a DigitClassifier"),
+    "a bare state dict": (lambda good: good["state_dict"], "holds only weights"),
+    "a list": (lambda good: [1, 2], "not a checkpoint of a DigitClassifier"),
+    "weights in a list": (lambda good: good | {"state_dict": [1]}, "not a checkpoint of a DigitClassifier"),
+    "no network": (lambda good: good | {"hyper_parameters": {}}, "not a checkpoint of a DigitClassifier"),
+    "a network in a list": (lambda good: good | {"hyper_parameters": {"model": [1]}}, "not a checkpoint of"),
     "an instantiator": (
         lambda good: good | {"hyper_parameters": {"model": MODEL, "_instantiator": "os.system"}},
-        "no checkpoint of a DigitClassifier",
+        "not a checkpoint of a DigitClassifier",
     ),
     "a number for a name": (lambda good: good | {"state_dict": {3: 4}}, "Missing key.*conv1.weight"),
     "an unknown network": (network(name="os.system"), "os.system"),
@@ -222,16 +222,16 @@ def test_the_same_settings_resume(then: Any, now: Any, checkpoint: dict[str, Any
     ("then", "now", "message"),
     [
         ({}, {"optimizer.lr": 0.1}, r"file.ckpt cannot be resumed: it was trained with optimizer.lr=0.001, now it is "
-         "0.1: give the old value, another hydra.run.dir, or resume=never$"),
+         "0.1: set the old value, another hydra.run.dir, or resume=never$"),
         ({}, {"trainer.max_epochs": 4}, "trainer.max_epochs=5, now it is 4"),
         (SCHEDULER, {**SCHEDULER, "trainer.max_epochs": 9}, "trainer.max_epochs=5, now it is 9"),
         ({}, {"model.channels": [2, 4]}, r"model.channels=\[2, 3\], now it is \[2, 4\]"),
         ({}, {"optimizer.rho": 0.5}, "trained with optimizer.rho=None, now it is 0.5"),
         ({"optimizer.rho": 0.5}, {}, "optimizer.rho=0.5, now it is None"),
         ({3: 0.5}, {}, "trained with 3=0.5"),
-        ({"optimizer.lr": torch.ones(3)}, {}, "does not say what it was trained with"),
-        ({"trainer.max_epochs": "5"}, {}, "does not say what it was trained with"),
-        ({"model.channels": ITSELF}, {"model.channels": ITSELF}, "does not say what it was trained with"),
+        ({"optimizer.lr": torch.ones(3)}, {}, "the settings of its training are missing or damaged"),
+        ({"trainer.max_epochs": "5"}, {}, "the settings of its training are missing or damaged"),
+        ({"model.channels": ITSELF}, {"model.channels": ITSELF}, "the settings of its training are missing or damaged"),
     ],
 )  # fmt: skip
 def test_other_settings_do_not_resume(
@@ -250,7 +250,7 @@ def test_another_data_set_does_not_resume(file: Path) -> None:
 
 @pytest.mark.parametrize("config", [None, 3, []])
 def test_a_checkpoint_without_settings_does_not_resume(config: Any, checkpoint: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not say what it was trained with"):
+    with pytest.raises(InputError, match="the settings of its training are missing or damaged"):
         check_resumable(write(tmp_path / "file.ckpt", checkpoint | {"config": config}), CONFIG, "mnist")
 
 

@@ -1,24 +1,12 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, follow, run_of
+from mnist_cnn.runs.directory import InUse, Run, checkpoint_file, run_of
 from tests.faults.durability import Disk
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def test_the_files_of_a_run_have_their_names(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    paths = (run.last, run.best, run.metrics)
-    names = [str(path.relative_to(tmp_path)) for path in paths]
-    assert names == ["checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv"]
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -85,7 +73,7 @@ def test_a_checkpoint_is_found_by_run_or_file(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time_trains_in_a_directory(tmp_path: Path) -> None:
     run, other = Run(tmp_path / "run").locked(), Run(tmp_path / "run").locked()
-    with run, pytest.raises(InUse, match="run is in use by another process: give another hydra.run.dir"):
+    with run, pytest.raises(InUse, match="run is in use by another process: choose another hydra.run.dir"):
         other.__enter__()
     with Run(tmp_path / "run").locked():
         pass
@@ -128,118 +116,21 @@ def test_a_training_writes_its_configuration(tmp_path: Path) -> None:
     run = Run(tmp_path)
     write_atomically(tmp_path / "notes.txt", b"mine")
     run.begin("seed: 0\n", "- seed=0\n")
-    assert files(tmp_path) == {".hydra/config.yaml", ".hydra/overrides.yaml", "notes.txt"}
+    assert {file.name for file in tmp_path.iterdir()} == {".hydra", "notes.txt"}
     assert (tmp_path / ".hydra" / "config.yaml").read_text() == "seed: 0\n"
     assert (tmp_path / ".hydra" / "overrides.yaml").read_text() == "- seed=0\n"
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    return here
-
-
-def started(path: Path, *names: str) -> Run:
-    path.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (path / name).touch()
-    return Run(path)
-
-
-@pytest.mark.parametrize("names", [(), ("train.log",), (".lock",), ("train.log", ".lock")])
-def test_an_unused_run_is_removed_with_its_empty_parents(names: tuple[str, ...], here: Path) -> None:
-    started(here / "outputs" / "2026-01-01" / "12-00-00", *names).remove_if_unused()
-    assert list(here.iterdir()) == []
-
-
-def test_the_current_folder_and_parents_in_use_stay(here: Path) -> None:
-    started(here, "train.log").remove_if_unused()
-    assert (here.is_dir(), list(here.iterdir())) == (True, [])
-    kept = started(here / "outputs" / "day" / "a", "result.json")
-    started(here / "outputs" / "day" / "b", ".lock").remove_if_unused()
-    assert list((here / "outputs" / "day").iterdir()) == [kept.path]
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "result.json", "metrics.csv"])
-def test_a_run_with_other_files_is_not_removed(name: str, here: Path) -> None:
-    started(here / "run", "train.log", ".lock", name).remove_if_unused()
-    assert files(here / "run") == {"train.log", ".lock", name}
-
-
-def test_a_run_that_does_not_exist_need_not_be_removed(here: Path) -> None:
-    Run(here / "run").remove_if_unused()
-
-
-def test_latest_points_to_the_newest_run_under_outputs(tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    for name in ("a", "b"):
-        started(outputs / "day" / name).link_latest(outputs)
-    Run(tmp_path / "elsewhere").link_latest(outputs)
-    assert (outputs / "latest").resolve() == outputs / "day" / "b"
-    assert not (outputs / "latest").readlink().is_absolute()  # outputs may be moved
-    Run(outputs / "latest").link_latest(outputs)  # resumed by that name
-    assert {entry.name for entry in outputs.iterdir()} == {"day", "latest"}
-    assert (outputs / "latest").resolve() == outputs / "day" / "b"
-
-
-def test_the_outputs_are_those_of_the_current_folder(here: Path) -> None:
-    started(here / "outputs" / "day" / "a").link_latest()
-    assert (here / "outputs" / "latest").resolve() == here / "outputs" / "day" / "a"
-
-
-def test_a_folder_named_latest_stays(tmp_path: Path) -> None:
-    started(tmp_path / "latest", "mine")
-    started(tmp_path / "day" / "a").link_latest(tmp_path)
-    assert files(tmp_path) == {"latest/mine"}
-    assert {entry.name for entry in tmp_path.iterdir()} == {"day", "latest"}
-
-
-def test_a_run_is_not_named_latest(tmp_path: Path) -> None:
-    for name in ("outputs/day/latest", "latest"):
-        Run(tmp_path / name).check_not_latest(tmp_path / "outputs")
-    with pytest.raises(InputError, match="latest is the link to the newest run: give another hydra.run.dir"):
-        Run(tmp_path / "outputs" / "latest").check_not_latest(tmp_path / "outputs")
-
-
 def test_a_run_in_a_folder_that_can_only_be_read_has_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = started(tmp_path, ".lock", "result.json")
+    run = Run(tmp_path)
+    for name in (".lock", "result.json"):
+        (tmp_path / name).touch()
 
     def refuse(*_: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr("mnist_cnn.runs.directory.FileLock.acquire", refuse)
+    monkeypatch.setattr("mnist_cnn.files.FileLock.acquire", refuse)
     assert run.status() == "waiting"
-
-
-def test_without_symbolic_links_latest_is_a_file_that_names_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forbidden(*_: Any, **__: Any) -> None:
-        raise OSError("a required privilege is not held by the client")
-
-    monkeypatch.setattr(Path, "symlink_to", forbidden)
-    for name in ("a", "b"):
-        run = Run(tmp_path / "day" / name)
-        write_atomically(run.last, b"")
-        run.link_latest(tmp_path)
-    assert follow(tmp_path / "latest") == run.path
-    assert checkpoint_file(tmp_path / "latest") == run.last
-    assert Run(tmp_path / "new").checkpoint_to_resume(str(tmp_path / "latest")) == run.last
-    assert follow(tmp_path / "day") == tmp_path / "day"
-
-
-def test_a_log_that_is_open_stays_where_the_system_does_not_remove_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def in_use(*_: Any, **__: Any) -> None:
-        raise PermissionError("used by another process")
-
-    run = started(tmp_path / "run", "train.log")
-    monkeypatch.setattr(Path, "unlink", in_use)
-    run.remove_if_unused()
-    assert files(run.path) == {"train.log"}
 
 
 def test_a_run_that_began_with_a_path_goes_on_from_its_own_checkpoint(tmp_path: Path) -> None:

@@ -82,14 +82,23 @@ def test_an_interrupted_run_of_other_settings_is_outdated_and_one_that_saved_not
     assert standing(run, ()).status == "interrupted"  # a script trained it
 
 
-def test_with_the_same_overrides_and_conf_nothing_is_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_same_overrides_and_conf_nothing_is_composed_nor_compared(tmp_path: Path) -> None:
     run = complete(tmp_path / "run", {"optimizer.lr": 5}, conf=conf_digest())
-    monkeypatch.setattr("mnist_cnn.runs.standing.compose", lambda *_: pytest.fail("it composes"))
-    assert standing(run, OVERRIDES).status == "complete"
+    assert standing(run, OVERRIDES).is_done
+
+
+def test_a_run_on_the_sample_is_not_done_where_mnist_is_asked_for(tmp_path: Path) -> None:
+    settings = compose("data.fallback=error")
+    run = complete(tmp_path / "run", settings.decisive(), ())
+    assert standing_of(run, settings).is_done
+    run.finish({**run.result(), "dataset": "mnist-sample"})
+    assert standing_of(run, compose()).is_done
+    assert standing_of(run, settings).changed == {"dataset": ("mnist-sample", "mnist")}
 
 
 def test_what_is_not_known_is_not_compared(tmp_path: Path) -> None:
-    assert standing(complete(tmp_path / "no settings", {}), OVERRIDES).status == "complete"
+    damaged = standing(complete(tmp_path / "no settings", {}), OVERRIDES)
+    assert (damaged.status, damaged.is_done) == ("complete", False)
     gone = complete(tmp_path / "a key that is gone", BEFORE_STROKE, ("trainer.gone=1",))
     assert standing(gone, ("trainer.gone=1",)).status == "complete"
     assert standing_of(Run(tmp_path / "nothing"), compose()).status == "waiting"

@@ -56,28 +56,34 @@ def test_a_job_that_raises_leaves_its_traceback(cli: Callable[..., Answer], monk
     ("overrides", "message"),
     [
         (["optimizer.lr=-1", "seed=0,1"], "optimizer.lr=-1 cannot be used"),
-        (["model.padding=valid,foo,same"], "model.padding=foo is not known: give valid or same"),
+        (["model.padding=valid,foo,same"], "model.padding=foo is not known: choose valid or same"),
         (
             ["optimizer=rmsprop,rmspop"],
-            "optimizer=rmspop is not known: give one of adam, ",
+            "optimizer=rmspop is not known: choose one of adam, ",
         ),
         (["model=conv,dense"], "there is no key model.channels with this choice of model"),  # TINY gives channels
-        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir is empty: give a folder"),
+        (["hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir is empty: name a folder"),
+        (
+            ["hydra.sweep.dir=outputs/latest", "seed=0,1"],
+            "outputs/latest is the link to the newest run: choose another",
+        ),
         (["modl.padding=valid,same"], "there is no key modl.padding (did you mean model.padding?)"),
-        (["trainer.devices=2", "seed=0,1"], "trainer.devices=2 cannot be used in a sweep: give trainer.devices=1"),
-        (["trainer=ddp", "seed=0,1"], "trainer.devices=auto cannot be used in a sweep"),
-        (["trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 cannot be used in a sweep"),
+        (
+            ["trainer.devices=2", "seed=0,1"],
+            "trainer.devices=2 is not possible in a sweep or search: set trainer.devices=1",
+        ),
+        (["trainer=ddp", "seed=0,1"], "trainer.devices=auto is not possible in a sweep or search"),
+        (["trainer.num_nodes=2", "seed=0,1"], "trainer.num_nodes=2 is not possible in a sweep or search"),
         (["model=null", "seed=0,1"], "a group cannot be null: --help lists its choices"),
         (["seed=[a", "model=conv"], "no viable alternative"),
-        (["--cfg", "job"], "--cfg cannot be used in a sweep: give overrides only"),
-        (["seed=range(0)"], "seed=range(0) has no values"),
-        (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot be swept"),
-        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: give valid or same"),
-        (["hydra/launcher=foo", "seed=0,1"], "hydra/launcher=foo is not known: give one of basic, "),
-        (["hydra/launcher=joblib,basic", "seed=0,1"], "hydra/launcher=joblib,basic cannot be swept: give one value"),
-        (["hydra.sweep.subdir=x", "seed=0,1"], "hydra.sweep.subdir=x cannot be used: a sweep is KEY=a,b"),
-        (["+hydra.sweeper.params.seed='0,1'"], "cannot be used: a sweep is KEY=a,b"),
-        (["+hydra.launcher.partition=p", "seed=0,1"], "hydra.launcher cannot be used: BasicLauncher: "),
+        (["--cfg", "job"], "a sweep does not take --cfg: only overrides"),
+        (["experiment=padding,seeds"], "an experiment that lists values to sweep cannot itself be swept"),
+        (["model=dense,conv", "model.padding=foo"], "model.padding=foo is not known: choose valid or same"),
+        (["hydra/launcher=foo", "seed=0,1"], "hydra/launcher=foo is not known: choose one of basic, "),
+        (["hydra/launcher=joblib,basic", "seed=0,1"], "hydra/launcher=joblib,basic cannot be swept: choose one value"),
+        (["hydra.sweep.subdir=x", "seed=0,1"], "hydra.sweep.subdir=x is not supported: a sweep is KEY=a,b"),
+        (["+hydra.sweeper.params.seed='0,1'"], "is not supported: a sweep is KEY=a,b"),
+        (["+hydra.launcher.partition=p", "seed=0,1"], "hydra.launcher is wrong: BasicLauncher: "),
     ],
 )
 def test_what_is_wrong_in_the_configuration_of_a_job_is_one_line_before_anything_is_written(
@@ -135,7 +141,7 @@ def test_a_complete_sweep_on_a_disk_that_can_only_be_read_prints_its_table(
         raise OSError(30, "Read-only file system")
 
     expected = sweep(cli, "seed=0,1").out
-    for function in ("mnist_cnn.sweeps.sweep.write_atomically", "mnist_cnn.runs.directory.FileLock.acquire"):
+    for function in ("mnist_cnn.sweeps.sweep.write_atomically", "mnist_cnn.files.FileLock.acquire"):
         monkeypatch.setattr(function, read_only)
     monkeypatch.setattr(Path, "unlink", read_only)
     answer = sweep(cli, "seed=0,1")

@@ -1,7 +1,6 @@
 """Jobs at once share the cores, and each takes a GPU of its own."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -31,38 +30,29 @@ def test_jobs_at_once_share_the_cores(launcher: dict[str, object], cores: int, m
     assert job.cores_per_job(OmegaConf.create(launcher)) == cores
 
 
-@pytest.fixture(autouse=True)
-def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job.tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.mark.parametrize(
+    ("visible", "gpus"),
+    [
+        (None, ["0", "1", "0"]),
+        ("5,7", ["5", "7", "5"]),
+        ("GPU-8f3a,GPU-91bc", ["GPU-8f3a", "GPU-91bc", "GPU-8f3a"]),
+    ],
+)
+def test_processes_share_the_gpus_that_are_visible(
+    visible: str | None, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-
-
-def reserve_as_another_process(monkeypatch: pytest.MonkeyPatch, visible: str | None = None) -> str | None:
-    monkeypatch.setattr(job, "_reserved", [])
-    if visible is None:
+    for number, expected in enumerate(gpus):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    job.reserve_gpu()
-    return os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
-def test_processes_share_the_gpus_evenly_and_each_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = []
-    for expected in ("0", "1", "0", "1", "0"):
-        assert reserve_as_another_process(monkeypatch) == expected
-        job.reserve_gpu()
-        assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected
-        held.append(job._reserved)
-
-
-@pytest.mark.parametrize("visible", ["5,7", "GPU-8f3a,GPU-91bc", "MIG-GPU-8f3a/1/0,MIG-GPU-8f3a/2/0"])
-def test_only_gpus_that_are_visible_are_taken(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reserve_as_another_process(monkeypatch, visible) == visible.partition(",")[0]
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        job.choose_gpu(number)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_there_is_nothing_to_reserve_with_one_gpu_or_none(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_one_gpu_or_none_there_is_nothing_to_choose(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    assert reserve_as_another_process(monkeypatch) is None
-    assert reserve_as_another_process(monkeypatch, "3") == "3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    job.choose_gpu(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"

@@ -82,7 +82,7 @@ def test_a_shared_key_that_only_some_choices_have_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed=interval(0,1)", r"^seed=interval\(0,1\) is not a list of values: give seed=a,b$"),
+        ("seed=interval(0,1)", r"^seed=interval\(0,1\) is not a list of values: write seed=a,b$"),
         ("seed=range(0)", r"^seed=range\(0\) has no values$"),
     ],
 )

@@ -33,6 +33,14 @@ def test_the_same_command_trains_only_what_is_missing(cli: Callable[..., Answer]
     assert [row["n"] for row in rows()] == ["3"]
 
 
+def test_each_command_that_trained_in_a_folder_is_recorded_there(cli: Callable[..., Answer]) -> None:
+    for given in (["seed=0,1", "resume=never"], ["seed=0,1"], ["seed=0,0"], ["--plan", "seed=0,1,2"]):
+        assert sweep(cli, *given).status == 0
+    commands = (FOLDER / "command.txt").read_text().replace("'", "").splitlines()
+    assert [command.split()[-1] for command in commands] == ["seed=0,1", "seed=0,0"]
+    assert all(command.startswith(f"python -m mnist_cnn.train -m {TINY[0]}") for command in commands)
+
+
 def test_a_sweep_ends_with_its_report_or_with_how_to_make_it(cli: Callable[..., Answer], started: list[str]) -> None:
     assert sweep(cli, "seed=0,1").out.endswith(f"report: python -m mnist_cnn.report {FOLDER}\n")
     assert sweep(cli, "seed=0,1", "report=true").out.endswith(f"report: {FOLDER}/report.html\n")
@@ -190,12 +198,12 @@ def test_a_plan_lists_the_jobs_and_trains_nothing(cli: Callable[..., Answer], st
     (FOLDER / "seed=1" / "result.json").unlink()
     answer = sweep(cli, "--plan", "seed=0,1,2")
     assert [line.split() for line in answer.out.splitlines()[:-1]] == [
-        ["job", "status"], ["seed=0", "new"], ["seed=1", "resumable"], ["seed=2", "new"]
+        ["job", "status"], ["seed=0", "waiting"], ["seed=1", "interrupted"], ["seed=2", "waiting"]
     ]  # fmt: skip
     assert answer.out.endswith("3 of 3 would be trained in mine\n")
     sweep(cli, "seed=0,1", "optimizer=adam")
     answer = sweep(cli, "--plan", "seed=0,1,2")
-    assert [line.split()[1] for line in answer.out.splitlines()[1:-1]] == ["outdated", "resumable", "new"]
+    assert [line.split()[1] for line in answer.out.splitlines()[1:-1]] == ["outdated", "interrupted", "waiting"]
 
 
 def test_a_job_that_takes_too_long_is_saved_and_marked_and_resumes(cli: Callable[..., Answer]) -> None:

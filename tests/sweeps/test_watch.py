@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mnist_cnn.files import write_atomically
 from mnist_cnn.sweeps.plan import Plan, plan
-from mnist_cnn.sweeps.watch import LiveView, watch
+from mnist_cnn.sweeps.watch import View, watch
 
 RESULT = {"status": "complete", "dataset": "mnist", "test/acc": 0.5, "test/loss": 1.5, "test_images": 10,
           "overrides": ["seed=0"], "settings": {"seed": 0}}  # fmt: skip
@@ -37,18 +37,18 @@ def test_without_a_terminal_each_job_that_ends_is_a_line(planned: Plan, capsys: 
 def test_a_terminal_shows_what_is_done_running_and_failed(planned: Plan) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, color_system=None, width=140, highlight=False)
-    view = LiveView(planned, console, epochs=5)
+    view = View(planned, console, epochs=5)
     with planned.jobs[1].run.locked():
         write_atomically(planned.jobs[1].run.metrics, b"epoch,step,train/acc\n1,63,0.7\n2,126,0.9\n")
         view.look()
-        console.print(view._bars)
+        console.print(view.bars)
     all_jobs, running = screen.getvalue().splitlines()[-2:]
     assert ("jobs" in all_jobs, "1/3" in all_jobs) == (True, True)
     assert ("seed=1" in running, "2/5" in running, "train/acc 0.9" in running) == (True, True, True)
     planned.jobs[1].run.finish(RESULT)
     planned.jobs[2].run.fail("no more memory", ["seed=2"])
     view.look()
-    console.print(view._bars)
+    console.print(view.bars)
     *_, first, second, bars = screen.getvalue().splitlines()
     assert first == "seed=1: mnist: test/acc 0.5000  test/loss 1.5000  on 10 test images"
     assert second == "seed=2: failed: no more memory"
