@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, missing_package, one_of
 from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
+_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "cluster"}  # extras
 _PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
 
@@ -129,9 +130,11 @@ def explain(error: Exception) -> str:
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
-    """List the choices of a group, or name the key that takes this value."""
+    """List the choices of a group, or name the key that takes this value, or the package that provides it."""
     if group == "data" and value in get_args(Data.model_fields["name"].annotation):
         return f"data={value} is not known: set data.name={value}"
+    if group == "hydra/launcher" and value in _LAUNCHERS:
+        return str(missing_package(f"{group}={value} needs a package", _LAUNCHERS[value]))
     return f"{group}={value} is not known: choose one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 

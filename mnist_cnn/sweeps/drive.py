@@ -32,7 +32,7 @@ def drive(plan: Plan) -> dict[Job, str]:
     Several processes may drive one sweep: they share its jobs, and each waits for the jobs of the others.
     """
     left = [job for job in plan.jobs if plan.is_to_train(job)]
-    deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), set[Job]()
+    deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), list[Job]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
         healthy = [job for job in free if not deaths[job]]
@@ -41,8 +41,8 @@ def drive(plan: Plan) -> dict[Job, str]:
         wrong |= {job: str(job.run.result()["error"]) for job in left if job.run.has_failed()}  # also by others
         left = [job for job in left if job not in wrong and not job.run.result()]
         if left and not launched:
-            if waited_for != {*left}:
-                waited_for = {*left}
+            if waited_for != left:
+                waited_for = left
                 names = ", ".join(job.name for job in left[:3]) + (", …" if len(left) > 3 else "")
                 log.warning("waiting for %d jobs that other processes train: %s", len(left), names)
             time.sleep(_WAIT)
