@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mnist_cnn import signals
@@ -45,8 +46,11 @@ def check_options(arguments: Sequence[str], options: Sequence[str]) -> None:
 def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run a command's main function and end the process with its exit status."""
     prepare_machine()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # in pythonw
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # escape what its encoding lacks
     signals.handle_signals_of_command()
     logging.raiseExceptions = False  # a log that cannot be written is no reason to end, nor to print a traceback

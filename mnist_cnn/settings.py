@@ -16,13 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mnist_cnn.errors import InputError, abbreviate, did_you_mean, one_of
+from mnist_cnn.errors import InputError, abbreviate, did_you_mean, missing_package, one_of
 from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
+_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "cluster"}  # extras
 _PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
 
@@ -105,7 +107,13 @@ def explain_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # OSError: of hydra.run.dir
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        ValueError,
+        OSError,
+    ) as error:  # OSError: of hydra.run.dir
         raise InputError(explain(error)) from error
 
 
@@ -131,9 +139,11 @@ def explain(error: Exception) -> str:
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
-    """List the choices of a group, or name the key that takes this value."""
+    """List the choices of a group, or name the key that takes this value, or the package that provides it."""
     if group == "data" and value in get_args(Data.model_fields["name"].annotation):
         return f"data={value} is not known: set data.name={value}"
+    if group == "hydra/launcher" and value in _LAUNCHERS:
+        return str(missing_package(f"{group}={value} needs a package", _LAUNCHERS[value]))
     return f"{group}={value} is not known: choose one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
@@ -184,5 +194,7 @@ def _explain_unknown(path: list[str], location: tuple[int | str, ...]) -> str:
     else:
         group, owner = Settings, "the configuration"
     keys = [name for name in group.model_fields if name != "name"]
+    if path == ["experiment"]:
+        return "an experiment's file must begin with the line # @package _global_"
     hint = "; to try things quickly: data.name=sample trainer.max_epochs=1" if owner == "trainer" else ""
     return f"there is no key {'.'.join(path)}: {owner} has {', '.join(keys)}{did_you_mean(path[-1], keys)}{hint}"

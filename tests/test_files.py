@@ -30,12 +30,6 @@ def test_content_and_folders_are_written(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_no_file_is_left_open(tmp_path: Path) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    write_atomically(tmp_path / "file", b"new")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
 @pytest.mark.parametrize(("fault", "error"), [(full, OSError), (interrupted, KeyboardInterrupt)])
 def test_a_failed_write_leaves_the_old_file_and_no_other(
     fault: Callable[[int], None], error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,9 @@ SIDE = 28  # pixels
 
 
 def scale(images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Convert integers 0-255 to floats 0-1. Floats stay as they are."""
+    """Convert integers 0-255 to floats 0-1, and False and True to 0 and 1. Floats stay as they are."""
+    if images.dtype == torch.bool:
+        return images.float()
     return images if images.is_floating_point() else images / 255.0
 
 

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -14,11 +15,19 @@ from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
 from mnist_cnn.data.split import check_fold, epoch_indices, hold_out
-from mnist_cnn.errors import InputError, one_of
+from mnist_cnn.errors import InputError, did_you_mean, one_of
 from mnist_cnn.schema import Augmentation
+
+if TYPE_CHECKING:
+    from typing import Never as Nothing  # type checkers refuse unknown arguments
+else:
+    Nothing = object
 
 log = logging.getLogger(__name__)
 
+_IN_MEMORY = "the images are in memory, on the device: leave it out"
+_INSTEAD = dict.fromkeys(("data_dir", "root"), "it is called dir")
+_INSTEAD |= dict.fromkeys(("num_workers", "pin_memory", "persistent_workers"), _IN_MEMORY)
 _FALLBACKS = ("sample", "error")
 _DEFAULT_DIR = "data"
 _EVALUATION_BATCH = 250  # images; affects speed and memory only
@@ -58,8 +67,19 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         floats: bool = False,
+        **others: Nothing,
     ) -> None:
         super().__init__()
+        for key in others:
+            known = [name for name in signature(MNISTDataModule).parameters if name != "others"]
+            hint = _INSTEAD.get(key, f"it has {', '.join(known)}{did_you_mean(key, known)}")
+            raise InputError(f"MNISTDataModule has no argument {key}: {hint}")
+        for key, size, least in (
+            ("fold", fold, 0), ("val_size", val_size, 0), ("train_size", train_size, 1), ("epoch_size", epoch_size, 1),
+            ("batch_size", batch_size, 1),
+        ):  # fmt: skip
+            if size is not None and not (isinstance(size, int) and size >= least):
+                raise InputError(f"{key}={size} is out of range: give a whole number, {least} or more")
         self.source, self.fallback = one_of("name", name, datasets.NAMES), one_of("fallback", fallback, _FALLBACKS)
         self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else [*mirrors]
         self.val_size, self.fold, self.train_size, self.epoch_size = val_size, fold, train_size, epoch_size

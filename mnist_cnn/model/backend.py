@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mnist_cnn.errors import InputError, RunError
+from mnist_cnn.model.nets import Layers
 
 # how errors of drivers, GPU libraries and memory begin; most have no type of their own
 _DEVICE_ERRORS = re.compile(
@@ -20,8 +21,10 @@ _DEVICE_ERRORS = re.compile(
 
 
 def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
-    """Compute `net(images)` in channels_last, which is faster on all devices but MPS."""
-    if images.device.type == "mps":
+    """Compute `net(images)`: our own networks in channels_last, which is faster on all devices but MPS."""
+    if images.device.type == "mps" or not isinstance(
+        net, Layers
+    ):  # yours may call `view`, which needs the plain layout
         return cast(Tensor, net(images))
     return cast(Tensor, net(images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)))
 
@@ -60,8 +63,8 @@ def _is_in_onednn(layer: nn.Module) -> bool:
 
 
 def move(net: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to a device; on a GPU its kernels are in channels_last, like the images."""
-    if device.type in ("cpu", "mps"):
+    """Move a network, or its classifier, to a device. On a GPU kernels are in channels_last, as images are."""
+    if device.type in ("cpu", "mps") or not isinstance(getattr(net, "net", net), Layers):
         return net.to(device)
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

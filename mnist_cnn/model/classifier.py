@@ -19,7 +19,7 @@ from mnist_cnn.model.backend import evaluation_mode, forward
 from mnist_cnn.model.metrics import StageMetrics
 from mnist_cnn.model.optimizers import KerasRMSprop
 from mnist_cnn.model.primitives import to_primitives
-from mnist_cnn.model.registry import build_net
+from mnist_cnn.model.registry import GIVEN, build_net
 from mnist_cnn.model.teacher import Teacher
 
 _PREDICT_BATCH = 250  # images per forward pass: 0.14 ms each on a CPU thread; 0.25 ms with 1,000 (AVX2, n = 4)
@@ -66,7 +66,9 @@ class DigitClassifier(pl.LightningModule):
         super().__init__()
         options = to_primitives(dict(model or {}))
         if net is not None and model is None:
-            options = {"name": f"{type(net).__module__}.{type(net).__qualname__}"}
+            options = {"name": GIVEN, "net": f"{type(net).__module__}.{type(net).__qualname__}"}
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing={label_smoothing} is out of range: give 0 or more, but less than 1")
         self.save_hyperparameters({"model": options, "label_smoothing": to_primitives(label_smoothing)})
         self.net: nn.Module = build_net(**options) if net is None else net
         self.optimizer, self.scheduler, self.lr = optimizer, scheduler, lr
@@ -87,11 +89,15 @@ class DigitClassifier(pl.LightningModule):
         images, labels = batch
         loss, logits = self.training_loss(images, labels)
         self.train_metrics.update(loss.detach(), logits.detach(), labels)
+        self._log_step_loss(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if isinstance(outputs, Mapping) and "loss" in outputs:  # none with manual optimization
-            self.log("train/loss_step", outputs["loss"], prog_bar=True)
+    def _log_step_loss(self, loss: Float[Tensor, ""]) -> None:
+        try:
+            self.trainer  # noqa: B018 - a step may be taken without one, in a loop of your own
+        except RuntimeError:
+            return
+        self.log("train/loss_step", loss, prog_bar=True)
 
     def training_loss(
         self, images: Images, labels: Int64[Tensor, " n"]
@@ -119,8 +125,9 @@ class DigitClassifier(pl.LightningModule):
         metrics.update(loss, logits, labels)
         return loss
 
-    def on_train_epoch_start(self) -> None:
-        self.train_metrics.reset()
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:  # an epoch begins; after resuming, Lightning does not always call on_train_epoch_start
+            self.train_metrics.reset()
 
     def on_validation_epoch_start(self) -> None:
         self.val_metrics.reset()
@@ -129,17 +136,19 @@ class DigitClassifier(pl.LightningModule):
         self.test_metrics.reset()
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.compute_metrics("train"))
+        self.log_dict(self.compute_metrics("train"), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.compute_metrics("val"))
+        self.log_dict(self.compute_metrics("val"), sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.compute_metrics("test"))
+        self.log_dict(self.compute_metrics("test"), sync_dist=True)
 
     def compute_metrics(self, stage: str) -> dict[str, Tensor]:
         """Return the metrics of stage train, val or test by their full names: train/loss, train/acc."""
         metrics: StageMetrics = getattr(self, f"{stage}_metrics")
+        if not metrics.update_called:  # a subclass takes its steps itself
+            return {}
         return {f"{stage}/{name}": value for name, value in metrics.compute().items()}
 
     def setup(self, stage: str) -> None:

@@ -20,7 +20,7 @@ CLASSES: Final = 10
 _SIDE = 28
 
 
-class _Net(nn.Sequential):
+class Layers(nn.Sequential):
     """A sequence of named layers."""
 
     def __getitem__(self, index: slice | int) -> Any:
@@ -30,7 +30,7 @@ class _Net(nn.Sequential):
         return super().__getitem__(index)
 
 
-class ConvNet(_Net):
+class ConvNet(Layers):
     """3x3 convolutions with ReLU, pooling between them, and a linear head.
 
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
@@ -60,6 +60,8 @@ class ConvNet(_Net):
         one_of("padding", padding, PADDINGS)
         one_of("pooling", pooling, POOLINGS)
         one_of("norm", norm, NORMS)
+        if hidden is not None and hidden < 1:
+            raise InputError(f"hidden={hidden} is out of range: give 1 or more units, or None")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout={dropout} is out of range: give 0 or more, but less than 1")
         if not 1 <= len(channels) <= MOST_LAYERS:
@@ -85,7 +87,7 @@ class ConvNet(_Net):
         initialise_like_keras(self)
 
 
-class DenseNet(_Net):
+class DenseNet(Layers):
     """One hidden layer with ReLU, as a comparison: it does not know which pixels are neighbours.
 
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10). `hidden` is the number of its units.

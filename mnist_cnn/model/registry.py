@@ -14,6 +14,7 @@ from mnist_cnn.model.backend import evaluation_mode
 from mnist_cnn.model.nets import CLASSES, ConvNet, DenseNet
 
 _SHIPPED: Final[Mapping[str, type[nn.Module]]] = {"conv": ConvNet, "dense": DenseNet}
+GIVEN: Final = "net"  # the name in a checkpoint of DigitClassifier(net=...), which does not know how it was built
 NETS: Final[dict[str, type[nn.Module]]] = {**_SHIPPED}  # by name
 
 
@@ -23,6 +24,7 @@ def register_net(net: type[nn.Module] | str) -> None:
     It maps images (batch, 1, 28, 28), 0-1, to logits (batch, 10).
     Raises InputError if there is no such class.
     """
+    given = net if isinstance(net, str) else f"{net.__module__}.{net.__qualname__}"  # a package may export it, too
     if isinstance(net, str):
         module, _, name = net.rpartition(".")
         try:
@@ -31,7 +33,7 @@ def register_net(net: type[nn.Module] | str) -> None:
             raise InputError(f"model.name={net} cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(net, type) and issubclass(net, nn.Module)):
         raise InputError(f"{net} is no class of torch.nn.Module")
-    NETS[f"{net.__module__}.{net.__qualname__}"] = net
+    NETS[f"{net.__module__}.{net.__qualname__}"] = NETS[given] = net
 
 
 def build_net(name: str = "conv", **options: Any) -> nn.Module:
@@ -39,6 +41,11 @@ def build_net(name: str = "conv", **options: Any) -> nn.Module:
 
     Raises InputError for an unknown name, option or value.
     """
+    if name == GIVEN:
+        raise InputError(
+            f"the network was given as net={abbreviate(options.get('net', ''))}(...): "
+            "load it with DigitClassifier.load_from_checkpoint(path, net=...)"
+        )
     if name not in NETS and name in os.environ.get("MNIST_CNN_NETS", "").split(","):
         register_net(name)
     if name not in NETS and "." in str(name):

@@ -135,7 +135,7 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
         one_of("--sort", sort, [*keys, *FIGURES])
     by = sort or RANKED_BY
     if not all(by in row.figures for row in whole) or not whole:
-        reason = "no validation split: set data.val_size=5000" if sort is None else f"not all have {sort}"
+        reason = "no validation split: set data.val_size" if sort is None else f"not all have {sort}"
         return Table(keys, rows, f"not ranked: {reason}" if whole else "not ranked: no run is complete")
     best_is_low = by.endswith("loss") or by in ("parameters", "epochs", "seconds")
     whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -32,7 +31,7 @@ def drive(plan: Plan) -> dict[Job, str]:
     Several processes may drive one sweep: they share its jobs, and each waits for the jobs of the others.
     """
     left = [job for job in plan.jobs if plan.is_to_train(job)]
-    deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), set[Job]()
+    deaths, wrong, waited_for = Counter[Job](), dict[Job, str](), list[Job]()
     while left:
         free = [job for job in left if not job.run.is_in_use()]
         healthy = [job for job in free if not deaths[job]]
@@ -41,8 +40,8 @@ def drive(plan: Plan) -> dict[Job, str]:
         wrong |= {job: str(job.run.result()["error"]) for job in left if job.run.has_failed()}  # also by others
         left = [job for job in left if job not in wrong and not job.run.result()]
         if left and not launched:
-            if waited_for != {*left}:
-                waited_for = {*left}
+            if waited_for != left:
+                waited_for = left
                 names = ", ".join(job.name for job in left[:3]) + (", …" if len(left) > 3 else "")
                 log.warning("waiting for %d jobs that other processes train: %s", len(left), names)
             time.sleep(_WAIT)
@@ -92,8 +91,16 @@ def _launch(plan: Plan, jobs: Sequence[Job]) -> tuple[dict[Job, str], str]:
 
 def build_launcher(plan: Plan) -> Launcher:
     """Build the launcher that starts the jobs. Raises InputError if it refuses an option."""
-    context = HydraContext(plan.loader, Callbacks())
+    context = HydraContext(plan.loader, _NoCallbacks())  # type: ignore[arg-type]
     try:
         return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_job, config=plan.cfg)
     except HydraException as error:
         raise InputError(f"hydra.launcher is wrong: {plan.launcher}: {error.__cause__ or error}") from error
+
+
+class _NoCallbacks:
+    """Launchers announce the start and the end of each job; nobody listens."""
+
+    def on_job_start(self, **_: object) -> None: ...
+
+    def on_job_end(self, **_: object) -> None: ...

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_cnn.differences import is_decisive
-from mnist_cnn.errors import InputError, missing_package
+from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import Standing, standing
 from mnist_cnn.searchpath import searchpath
@@ -25,12 +24,6 @@ from mnist_cnn.sweeps.job import name_launcher
 
 _LONGEST_NAME = 100  # bytes; a file system allows 255
 _HYDRA = ("hydra/job_logging=file", "hydra/hydra_logging=quiet", "hydra.job.name=train", "hydra.mode=MULTIRUN")
-_LAUNCHERS = {  # the plugin of each, and the extra that installs it
-    "joblib": ("hydra_joblib_launcher", "sweep"),
-    "submitit_local": ("hydra_submitit_launcher", "cluster"),
-    "submitit_slurm": ("hydra_submitit_launcher", "cluster"),
-    "ray": ("hydra_ray_launcher", "cluster"),
-}
 
 
 @dataclass(frozen=True)
@@ -165,7 +158,7 @@ def _is_hydras_own(override: Override) -> bool:
 
 
 def _check_hydras_own(overrides: Iterable[Override]) -> None:
-    """Raise InputError if an override would change the jobs' folders, or if its launcher is not installed."""
+    """Raise InputError if an override would change the jobs' folders."""
     for override in filter(_is_hydras_own, overrides):
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override():
@@ -174,6 +167,3 @@ def _check_hydras_own(overrides: Iterable[Override]) -> None:
             raise InputError("hydra.sweep.dir is empty: name a folder")
         if key == "hydra.sweep.subdir" or key.startswith("hydra.sweeper."):
             raise InputError(f"{line} is not supported: a sweep is KEY=a,b, and names its jobs' folders itself")
-        package, extra = _LAUNCHERS.get(str(override.value()), ("", ""))
-        if key == "hydra/launcher" and package and find_spec(f"hydra_plugins.{package}") is None:
-            raise missing_package(f"{line} needs a package", extra)

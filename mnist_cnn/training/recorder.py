@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import OmegaConf
 
+from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 
@@ -25,7 +26,12 @@ class RunRecorder(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for logger in trainer.loggers if stage == "fit" and trainer.is_global_zero else ():
-            logger.log_hyperparams({"run": self.run.path.name, **self.config})  # before Lightning logs model.* alone
+            try:
+                logger.log_hyperparams(
+                    {"run": self.run.path.name, **self.config}
+                )  # before Lightning logs model.* alone
+            except Exception as error:  # loggers check their options only when they start
+                raise InputError(f"logger={type(logger).__name__} cannot start: {error}") from error
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.cfg.threads:  # Lightning sets another number in the processes of DDP

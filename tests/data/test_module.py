@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_conf(monkeypatch: pytest.MonkeyPatch) -> None
     settings = compose().to_dict()
     options = settings["data"] | {"seed": settings["seed"], "mirrors": (), "augmentation": None, "floats": False}
     for name, parameter in signature(MNISTDataModule).parameters.items():
-        assert options[name] == parameter.default
+        assert name == "others" or options[name] == parameter.default
     assert Augmentation(**settings["augment"]) == Augmentation()
 
 
@@ -196,3 +196,19 @@ def test_mnist_has_its_60000_and_10000_images(mnist_dir: Path) -> None:
 def test_the_sample_is_part_of_mnists_training_images(sample: datasets.Dataset, mnist_dir: Path) -> None:
     everything = {image.numpy().tobytes() for image in datasets.read("mnist", mnist_dir).train.images}
     assert all(image.numpy().tobytes() in everything for image in sample.test.images)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_dir": "x"}, "has no argument data_dir: it is called dir"),
+        ({"num_workers": 4}, "has no argument num_workers: the images are in memory"),
+        ({"batchsize": 4}, r"has no argument batchsize: .*\(did you mean batch_size\?\)"),
+        ({"batch_size": 0}, "batch_size=0 is out of range: give a whole number, 1 or more"),
+        ({"train_size": 0}, "train_size=0 is out of range"),
+        ({"fold": -1}, "fold=-1 is out of range"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MNISTDataModule(**options)

@@ -25,6 +25,16 @@ class Linear(nn.Module):
         return self.head(self.hidden(x.flatten(1)).tanh())
 
 
+class Viewing(nn.Sequential):
+    """As in many tutorials: `view` needs the plain memory layout."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 4, 5), nn.MaxPool2d(2), nn.Linear(576, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self[2](self[1](self[0](x)).view(-1, 576))
+
+
 @pytest.fixture(autouse=True)
 def separate_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "NETS", dict(registry.NETS))
@@ -70,3 +80,24 @@ def test_classes_that_are_no_networks_are_refused(net: Any, options: dict[str, A
 
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_a_network_may_view_its_activations() -> None:
+    register_net(Viewing)
+    classifier = DigitClassifier({"name": f"{__name__}.Viewing"})
+    fit(classifier)
+    assert classifier.predict(IMAGES).digits.shape == (len(IMAGES),)
+
+
+def test_weights_of_a_network_that_was_given_are_not_loaded_into_another(tmp_path: Path) -> None:
+    register_net(Linear)
+    trainer, _ = fit(DigitClassifier(net=Linear()))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    for load in (load_classifier, DigitClassifier.load_from_checkpoint):
+        with pytest.raises(InputError, match=r"was given as net=.*Linear\(...\): load it with .*net=...\)"):
+            load(tmp_path / "a.ckpt")
+
+
+def test_a_class_that_a_package_exports_has_both_names() -> None:
+    register_net("torch.nn.Linear")
+    assert registry.NETS["torch.nn.Linear"] is registry.NETS["torch.nn.modules.linear.Linear"] is nn.Linear

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec",
     "ignore:Total length of `list` across ranks is zero",  # no validation split
     "ignore:.*Swapping scheduler",
+    "ignore:Be aware that when using `ckpt_path`",
 )
 
 
@@ -189,3 +190,46 @@ def test_several_loaders_are_tested_as_one() -> None:
     trainer.test(classifier, [data.test_dataloader()] * 2, verbose=False)
     assert int(classifier.test_metrics.images) == 2000
     assert len(trainer.predict(classifier, [data.test_dataloader()] * 2) or ()) == 2
+
+
+@pytest.mark.parametrize("accumulated", [1, 4])
+def test_the_loss_of_a_step_is_that_of_its_batch_and_callbacks_see_it(accumulated: int) -> None:
+    seen: list[tuple[float, float]] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+            seen.append((float(trainer.callback_metrics["train/loss_step"]), accumulated * float(outputs["loss"])))
+
+    fit(callbacks=[Watch()], accumulate_grad_batches=accumulated)
+    logged, true = zip(*seen, strict=True)
+    assert logged == pytest.approx(true)
+    assert len({*logged}) == 4
+
+
+def test_an_epoch_that_is_resumed_at_its_end_is_counted_once(tmp_path: Path) -> None:
+    counted: list[int] = []
+
+    class Count(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            counted.append(int(pl_module.train_metrics.images))
+
+    save = ModelCheckpoint(tmp_path, every_n_train_steps=4, filename="{step}", save_top_k=-1)
+    fit(callbacks=[Count(), save], max_epochs=2, enable_checkpointing=True)
+    trainer = pl.Trainer(callbacks=[Count()], **TRAINER | {"limit_train_batches": 4, "max_epochs": 2})
+    data = MNISTDataModule(name="sample", batch_size=100)
+    trainer.fit(DigitClassifier(NET), data, ckpt_path=tmp_path / "step=4.ckpt", weights_only=True)
+    assert counted == [400] * len(counted)
+    assert len(counted) >= 3
+
+
+def test_a_subclass_that_takes_its_steps_itself_logs_no_nan() -> None:
+    class Own(DigitClassifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.training_loss(*batch)[0]
+
+    trainer, _ = fit(Own(NET))
+    assert all(value.isfinite() for value in trainer.callback_metrics.values())
+
+
+def test_images_of_booleans_are_zero_and_one() -> None:
+    assert torch.equal(scale(torch.tensor([False, True])), torch.tensor([0.0, 1.0]))

@@ -89,7 +89,7 @@ def test_with_the_same_overrides_and_conf_nothing_is_composed_nor_compared(tmp_p
 
 def test_a_run_on_the_sample_is_not_done_where_mnist_is_asked_for(tmp_path: Path) -> None:
     settings = compose("data.fallback=error")
-    run = complete(tmp_path / "run", settings.decisive(), ())
+    run = complete(tmp_path / "run", decisive(settings.to_dict()), ())
     assert standing_of(run, settings).is_done
     run.finish({**run.result(), "dataset": "mnist-sample"})
     assert standing_of(run, compose()).is_done

@@ -2,16 +2,15 @@
 
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
-from mnist_cnn.settings import compose
-from mnist_cnn.sweeps import plan as module
+from mnist_cnn.settings import compose, explain_errors
 from mnist_cnn.sweeps.plan import Job, Plan, folder_name, plan
 
 
@@ -91,10 +90,11 @@ def test_a_sweep_without_values_is_refused(override: str, message: str) -> None:
         plan([override])
 
 
-def test_a_launcher_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None if "submitit" in name else find_spec(name))
-    with pytest.raises(InputError, match=r'needs a package: pip install "mnist_cnn\[cluster\]"$'):
-        plan(["seed=0,1", "hydra/launcher=submitit_slurm"])
+def test_a_launcher_that_is_not_installed_is_named_with_its_command() -> None:
+    missing = MissingConfigException("Could not find it", "hydra/launcher/submitit_slurm", ["basic"])
+    line = r'submitit_slurm needs a package: pip install "mnist_cnn\[cluster\]"$'
+    with pytest.raises(InputError, match=line), explain_errors():
+        raise missing
 
 
 def finish(job: Job, status: str = "complete", lr: float = 0.001) -> None:
