@@ -9,7 +9,7 @@ UNSET: Final = "(not set)"
 _DEVICE = "trainer.accelerator"  # a run may resume on another device
 
 # where a run reads and writes, and how fast it is
-_NOT_DECISIVE = {"resume", "report", "job_timeout", "threads", "logger", "checkpoint", "hydra.searchpath"}
+_NOT_DECISIVE = {"resume", "report", "job_timeout", "threads", "logger", "callbacks", "checkpoint", "hydra.searchpath"}
 _NOT_DECISIVE |= {"data.dir", "data.mirrors", "data.fallback"}
 
 Differences = dict[Any, tuple[Any, Any]]  # by key: the value then, and the value now
@@ -22,11 +22,12 @@ def is_decisive(key: str) -> bool:
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a nested configuration that affect the result, flat: {"model.padding": "valid", ...}."""
+    own = config.get("data", {}).get("name") == "folder"  # then the folder decides which images these are
     return {
         f"{group}.{key}" if key else group: value
         for group, values in config.items()
         for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
-        if is_decisive(f"{group}.{key}")
+        if is_decisive(f"{group}.{key}") or (own and (group, key) == ("data", "dir"))
     }
 
 

@@ -6,6 +6,7 @@ If a file system cannot sync folders, or has no locks, a warning says what is lo
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".heic"}  # HEIC is refused, not skipped
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -129,6 +131,11 @@ def _sync_folder(folder: Path) -> None:
 @cache
 def _warn_once(message: str) -> None:
     log.warning("warning: %s", message)
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts 2.png before 10.png."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def relative(path: Path, folder: str = os.curdir) -> str:

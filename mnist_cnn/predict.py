@@ -1,6 +1,7 @@
-"""Recognise digits in picture files: `python -m mnist_cnn.predict RUN IMAGE... [--device auto] [--json | --csv]`.
+"""Name what pictures show: `python -m mnist_cnn.predict RUN IMAGE... [--device auto] [--json | --csv]`.
 
-A picture is a PNG, JPEG, GIF, WebP, TIFF or BMP of one digit: a photo, a scan, a drawing, a plot or a screenshot.
+A picture is a PNG, JPEG, GIF, WebP, TIFF or BMP of one digit, or of what the run was trained on: a photo, a
+scan, a drawing, a plot or a screenshot.
 Pictures that cannot be read are reported on standard error, and the exit status is 2; the others are classified.
 """
 
@@ -8,7 +9,6 @@ import csv
 import glob
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,66 +16,67 @@ from typing import NamedTuple
 
 from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.errors import InputError
+from mnist_cnn.files import PICTURES, natural_order
 from mnist_cnn.runs.directory import checkpoint_file
 
 _BATCH = 1000  # pictures in memory and per forward pass: 2.5 times as fast as one by one (n = 5)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".heic"}  # HEIC: reported
 
 
 class Answer(NamedTuple):
-    """The digit in a picture and its probability, or the reason why the picture could not be read."""
+    """What a picture shows and its probability, or the reason why the picture could not be read.
+
+    `kind` is "digit" or, for other classes, "label": `shown` is then the name of a class.
+    """
 
     file: str
-    digit: int | None = None
+    kind: str = "digit"
+    shown: int | str | None = None
     probability: float | None = None
     error: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print a line per picture."""
-    parser = Parser(prog="python -m mnist_cnn.predict", description="Recognise digits in pictures.")
+    parser = Parser(prog="python -m mnist_cnn.predict", description="Name what pictures show.")
     parser.add_argument("run", metavar="RUN", help="a run directory (outputs/latest) or a checkpoint file")
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a picture file of one digit, a folder of them, or a pattern: 'scans/*.png'",
+        help="a picture file, a folder of them, or a pattern: 'scans/*.png'",
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per picture")
-    form.add_argument("--csv", action="store_true", help="print a table of the columns file, digit and probability")
+    form.add_argument(
+        "--csv", action="store_true", help="print a table of the columns file, digit (or label) and probability"
+    )
     options = parser.parse_args(arguments)
     files = [file for name in options.images for file in find_pictures(name)]
     table = csv.writer(sys.stdout, lineterminator="\n")
     status = 0
     for number, answer in enumerate(predict(options.run, files, options.device)):
         if options.csv and number == 0:
-            table.writerow(("file", "digit", "probability"))
+            table.writerow(("file", answer.kind, "probability"))
         if answer.error is not None:
             print(f"error: {answer.error}", file=sys.stderr)
             status = 2
         elif options.json:
-            print(json.dumps({"file": answer.file, "digit": answer.digit, "probability": answer.probability}))
+            print(json.dumps({"file": answer.file, answer.kind: answer.shown, "probability": answer.probability}))
         elif options.csv:
-            table.writerow((answer.file, answer.digit, answer.probability))
+            table.writerow((answer.file, answer.shown, answer.probability))
         else:
-            print(f"{answer.file}  {answer.digit}  {answer.probability:.4f}")
+            print(f"{answer.file}  {answer.shown}  {answer.probability:.4f}")
     return status
 
 
 def find_pictures(name: str) -> list[str]:
     """Return the pictures in a folder or the files that match a pattern, in natural order, or else the name itself."""
     if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
-        found = [str(file) for file in Path(name).iterdir() if file.suffix.lower() in _SUFFIXES]
+        found = [str(file) for file in Path(name).iterdir() if file.suffix.lower() in PICTURES]
     else:
         found = [] if os.path.lexists(name) else glob.glob(name)  # noqa: PTH207 - Path.glob has no absolute patterns
-    return sorted(found, key=_natural_order) or [name]
-
-
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts 2.png before 10.png."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    return sorted(found, key=natural_order) or [name]
 
 
 def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Iterator[Answer]:
@@ -95,7 +96,7 @@ def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Ite
         if os.path.isdir(file):  # noqa: PTH112
             return InputError(f"{file} is a folder without pictures")
         try:
-            return read_picture(file)
+            return read_picture(file, classifier.reading)
         except InputError as error:
             return error
 
@@ -109,15 +110,17 @@ def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Ite
         with device_errors("try --device cpu"):
             rows = iter(classifier.predict(torch.stack(images)).probabilities.tolist() if images else [])
         for file, picture in zip(batch, pictures, strict=True):
-            yield _answer(file, picture, rows)
+            yield _answer(file, picture, rows, classifier.classes)
 
 
-def _answer(file: str, picture: object, rows: Iterator[list[float]]) -> Answer:
-    """Return the next row's digit and probability, or the error."""
+def _answer(file: str, picture: object, rows: Iterator[list[float]], classes: Sequence[str]) -> Answer:
+    """Return the next row's class and probability, or the error."""
+    kind = "digit" if classes == tuple(map(str, range(10))) else "label"
     if isinstance(picture, InputError):
-        return Answer(file, error=str(picture))
+        return Answer(file, kind, error=str(picture))
     row = next(rows)
-    return Answer(file, row.index(max(row)), round(max(row), 6))
+    label = row.index(max(row))
+    return Answer(file, kind, label if kind == "digit" else classes[label], round(max(row), 6))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 Padding = Literal["valid", "same"]
 Pooling = Literal["max", "average", "stride", "none"]
 Norm = Literal["none", "batch"]
+Reading = Literal["ink", "resize"]
 PADDINGS, POOLINGS, NORMS = get_args(Padding), get_args(Pooling), get_args(Norm)
-MOST_LAYERS, MOST_THREADS = 8, 1024
+MOST_LAYERS, MOST_THREADS, MOST_IMAGES = 8, 1024, 10_000_000
 Filters = Annotated[int, Field(ge=1, le=4096)]  # or units; a typo must not fill the memory
 Mirror = Annotated[str, Field(pattern=r"^((http|https|file)://|([A-Za-z]:)?[^:]+$)")]  # a URL, or a folder
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -33,14 +34,16 @@ class Data(_Group):
     """data.*: which images, and where they come from."""
 
     dir: Annotated[str, Field(min_length=1)]
-    name: Literal["mnist", "fashion_mnist", "kmnist", "qmnist", "sample"]
+    name: Literal["mnist", "fashion_mnist", "kmnist", "qmnist", "sample", "folder"]
     mirrors: Annotated[list[Mirror], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     fallback: Literal["sample", "error"]
-    val_size: int = Field(ge=0, lt=60_000)
-    fold: int = Field(0, ge=0, lt=60_000)
-    train_size: Annotated[int, Field(ge=1, le=60_000)] | None = None
-    epoch_size: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    val_size: int = Field(ge=0, lt=MOST_IMAGES)
+    fold: int = Field(0, ge=0, lt=MOST_IMAGES)
+    train_size: Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None = None
+    epoch_size: Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None = None
     batch_size: int = Field(ge=1, le=60_000)
+    reading: Reading = "ink"  # of your own pictures
+    test_size: float = Field(0.2, gt=0, le=0.5)
 
 
 class Augmentation(_Group):
@@ -162,6 +165,11 @@ class Settings(_Group):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None
     label_smoothing: Share
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    class_weights: Literal["balanced"] | None = None
+    start_from: Annotated[str, Field(min_length=1)] | None = None
+    freeze: list[str] = []
+    patience: Annotated[int, Field(ge=1)] | None = None  # epochs
+    monitor: Literal["val/loss", "val/acc"] = "val/loss"
     resume: str
     report: bool
     job_timeout: Annotated[float, Field(gt=0, le=1e6)] | None = None  # minutes
@@ -177,6 +185,7 @@ class Settings(_Group):
     scheduler: Scheduler
     trainer: Trainer
     logger: Logger
+    callbacks: dict[str, dict[str, Any] | None] = {}  # of Lightning's or your own: _target_ and its options
 
 
 class Range(_Group):

@@ -84,6 +84,8 @@ def _check(name: str, search: Search, others: Sequence[str]) -> Settings:
         raise InputError("a search ranks by val/acc, which needs a validation split: set data.val_size=5000")
     if settings.resume != "auto" or not settings.logger.csv:
         raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
+    if settings.patience:
+        raise InputError("patience is not possible in a search, which stops its worse trials itself: pruner=halving")
     if settings.report:
         raise InputError("report=true is not possible in a search: python -m mnist_cnn.report shows its winner")
     return settings

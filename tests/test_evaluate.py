@@ -18,7 +18,9 @@ def test_a_new_process_gives_the_results_numbers_to_the_last_digit(trained: Trai
         "-m", "mnist_cnn.evaluate", str(trained.path), "--json", "--device", "cpu", cwd=tmp_path
     ).communicate()
     answer = json.loads(out)
-    assert answer == {key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc")}
+    assert answer == {
+        key: trained.result[key] for key in ("dataset", "test_images", "test/loss", "test/acc", "test/f1")
+    }
 
 
 def test_a_checkpoint_file_gives_the_same_answer_as_its_run(trained: Trained, cli: Callable[..., Answer]) -> None:

@@ -85,7 +85,7 @@ def test_csv_is_a_table_that_names_its_columns(
     expected = list(predict.predict(str(trained.path), [str(odd), str(pictures[1])]))
     assert [tuple(row) for row in rows] == [("file", "digit", "probability")] * 2
     assert [(row["file"], int(row["digit"]), float(row["probability"])) for row in rows] == [
-        each[:3] for each in expected
+        (each.file, each.shown, each.probability) for each in expected
     ]
     assert answer.status == 2
 
@@ -101,7 +101,7 @@ def test_in_batches_each_picture_is_answered_in_its_place_as_it_is_alone(
     alone = [answer for file in files for answer in predict.predict(str(trained.path), [file])]
     assert [answer.file for answer in answers] == files
     assert [answer.file for answer in answers if answer.error is not None] == missing
-    assert [(answer.digit, answer.error) for answer in answers] == [(answer.digit, answer.error) for answer in alone]
+    assert [(answer.shown, answer.error) for answer in answers] == [(answer.shown, answer.error) for answer in alone]
     for answer, same in zip(answers, alone, strict=True):
         assert answer.probability == pytest.approx(same.probability, abs=2e-6)  # written with 6 digits
 

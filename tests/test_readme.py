@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mnist_cnn.data.datasets import Dataset
 from tests.commands import Command
 from tests.conftest import posix
+from tests.data.test_own import write_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,12 +40,13 @@ def commands(kind: str, code: str) -> Iterator[list[str]]:
 
 @posix
 @pytest.mark.long
-def test_every_block_runs(tmp_path: Path) -> None:
+def test_every_block_runs(tmp_path: Path, sample: Dataset) -> None:
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody listens there
     environment = {**os.environ, **offline}
     for name in ("MNIST_CNN_DATA", "MNIST_CNN_MIRROR"):
         environment.pop(name, None)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
+    write_folder(tmp_path / "PICTURES", sample.test.images[:, 0].numpy(), sample.test.labels.numpy())
     ran = 0
     for kind, code in BLOCKS:
         if "pytest" in code:

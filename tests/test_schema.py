@@ -54,9 +54,9 @@ BOUNDS = [  # key, allowed at both ends, refused beyond them, with these choices
     ("augment.shear", (0, 1), (-0.1, 1.1)),
     ("augment.elastic", (0, 8), (-0.1, 8.1)),
     ("augment.stroke", (0, 4), (-0.1, 4.1)),
-    ("data.fold", (0, 59_999), (-1, 60_000)),
+    ("data.fold", (0, 9_999_999), (-1, 10_000_000)),
     ("checkpoint.every_steps", (1, 10**9), (0, -1)),
-    ("data.val_size", (0, 59_999), (-1, 60_000)),
+    ("data.val_size", (0, 9_999_999), (-1, 10_000_000)),
     ("data.batch_size", (1, 60_000), (0, 60_001)),
     ("model.channels", ([1], [4096] * 8), ([0], [4097], [], [8] * 9)),
     ("model.hidden", (1, 4096), (0, 4097), "model=dense"),
@@ -122,7 +122,7 @@ def test_null_is_refused_elsewhere(key: str) -> None:
 
 
 CHOICES = {
-    "data.name": ["mnist", "fashion_mnist", "kmnist", "qmnist", "sample"],
+    "data.name": ["mnist", "fashion_mnist", "kmnist", "qmnist", "sample", "folder"],
     "data.fallback": ["sample", "error"],
     "model.padding": ["valid", "same"],
     "model.pooling": ["max", "average", "stride", "none"],

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from mnist_cnn.files import locked, write_atomically
 log = logging.getLogger(__name__)
 
 FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
-SAMPLE = "sample"
-NAMES = [*FAMILY, SAMPLE]
+SAMPLE, FOLDER = "sample", "folder"
+DIGITS: Final = tuple(map(str, range(10)))
+NAMES = [*FAMILY, SAMPLE, FOLDER]
 _GZIP = b"\x1f\x8b"
 _TYPES: dict[int, np.dtype[Any]] = {8: np.dtype("u1"), 12: np.dtype(">i4")}  # of an IDX file
 TEST_IMAGES = {**dict.fromkeys(FAMILY, 10_000), SAMPLE: 1_000}
@@ -46,11 +47,12 @@ class Images(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The official training and test images of a data set."""
+    """The training and test images of a data set, and the names of its classes."""
 
     name: str
     train: Images
     test: Images
+    classes: tuple[str, ...] = DIGITS
 
 
 class _Archive(NamedTuple):
@@ -121,7 +123,8 @@ def read(name: str, directory: Path) -> Dataset:
     _check(images, labels)
     _check(test_images, test_labels)
     official = slice(TEST_IMAGES[name])  # QMNIST's file has 50,000 more
-    return Dataset(name, _images(images, labels), _images(test_images[official], test_labels[official]))
+    train, test = _images(images, labels), _images(test_images[official], test_labels[official])
+    return Dataset(name, train, test, _classes(name))
 
 
 def sample() -> Dataset:
@@ -146,6 +149,13 @@ def _archives(name: str, directory: Path) -> list[_Archive]:
     parts = [(*url.rpartition("/"), digest) for url, digest in resources]
     folder = directory / FAMILY[name] / "raw"
     return [_Archive(folder / file, digest, [root] if root else family.mirrors) for root, _, file, digest in parts]
+
+
+def _classes(name: str) -> tuple[str, ...]:
+    """Return torchvision's names of the classes; digits are digits."""
+    from torchvision import datasets
+
+    return tuple(getattr(datasets, FAMILY[name]).classes) if name in ("fashion_mnist", "kmnist") else DIGITS
 
 
 def _parse_idx(content: bytes) -> Shaped[Tensor, "..."]:

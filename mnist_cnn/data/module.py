@@ -14,9 +14,10 @@ from mnist_cnn.data.augment import Augmenter
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.download import Unreachable
 from mnist_cnn.data.order import EpochOrder, InMemory, ResumableLoader, load_batches
+from mnist_cnn.data.own import read_own
 from mnist_cnn.data.split import check_fold, epoch_indices, hold_out
 from mnist_cnn.errors import InputError, did_you_mean, one_of
-from mnist_cnn.schema import Augmentation
+from mnist_cnn.schema import Augmentation, Reading
 
 if TYPE_CHECKING:
     from typing import Never as Nothing  # type checkers refuse unknown arguments
@@ -34,10 +35,13 @@ _EVALUATION_BATCH = 250  # images; affects speed and memory only
 
 
 class MNISTDataModule(pl.LightningDataModule):
-    """torchvision's MNIST, or a relative of it: batches of images (n, 1, 28, 28) uint8 and labels (n,) int64.
+    """torchvision's MNIST, a relative of it, or your own pictures.
 
-    - `dir`: the folder with the files; missing files are downloaded into it.
-    - `name`: mnist, fashion_mnist, kmnist, qmnist, or sample.
+    Batches are images (n, 1, 28, 28) uint8 and labels (n,) int64.
+
+    - `dir`: the folder with the files; missing files are downloaded into it. For your own pictures: a folder with a
+      folder per class, a .csv or a .npz file.
+    - `name`: mnist, fashion_mnist, kmnist, qmnist, sample, or folder for your own.
     - `mirrors`: http, https or file URLs to download from, before torchvision's own mirrors.
     - `fallback`: if MNIST cannot be downloaded, "sample" uses the embedded sample and "error" raises an error. With
       `dir` or `mirrors` it is always an error.
@@ -48,9 +52,11 @@ class MNISTDataModule(pl.LightningDataModule):
     - `batch_size`: the last, short batch is kept: 60,000 images in batches of 64 are 938 steps.
     - `seed`: of the split, and of the order, which differs from epoch to epoch.
     - `augmentation`: distorts training images anew in each epoch; they are then floats 0-1.
+    - `reading`: how your own pictures become 28x28: "ink" or "resize", see `read_picture`.
+    - `test_size`: the share of your own pictures that is held out for the test, unless they are split already.
     - `floats`: all images are floats 0-1, for networks other than `DigitClassifier`, which also accepts bytes.
 
-    A checkpoint stores all but the last two. Raises InputError for unknown names.
+    A checkpoint stores all but `augmentation` and `floats`. Raises InputError for unknown names.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         floats: bool = False,
+        reading: Reading = "ink",
+        test_size: float = 0.2,
         **others: Nothing,
     ) -> None:
         super().__init__()
@@ -84,18 +92,33 @@ class MNISTDataModule(pl.LightningDataModule):
         self.dir, self.mirrors = Path(dir), [mirrors] if isinstance(mirrors, str) else [*mirrors]
         self.val_size, self.fold, self.train_size, self.epoch_size = val_size, fold, train_size, epoch_size
         self.batch_size, self.seed, self.augmentation, self.floats = batch_size, seed, augmentation, floats
+        self.reading, self.test_size = reading, test_size
         self.dataset: datasets.Dataset | None = None
-        kept = ("fallback", "val_size", "fold", "train_size", "epoch_size", "batch_size", "seed")
+        kept = (
+            "fallback",
+            "reading",
+            "test_size",
+            "val_size",
+            "fold",
+            "train_size",
+            "epoch_size",
+            "batch_size",
+            "seed",
+        )
         options = {"dir": str(dir), "name": name, "mirrors": self.mirrors} | {key: getattr(self, key) for key in kept}
         self.save_hyperparameters(options, logger=False)
 
     def prepare_data(self) -> None:
         """Download missing files into `dir`, once per machine, or warn that the sample is used instead."""
-        if self.dataset or self.source == datasets.SAMPLE or datasets.is_complete(self.source, self.dir):
+        if (
+            self.dataset
+            or self.source in (datasets.SAMPLE, datasets.FOLDER)
+            or datasets.is_complete(self.source, self.dir)
+        ):
             return
         if self._is_dir_given() and datasets.holds_pictures(self.dir):
             raise InputError(
-                f"data.dir={self.dir} holds PNG files, which cannot be trained on: give MNIST's four files"
+                f"data.dir={self.dir} holds PNG files, not MNIST's four files: to train on them, give data=folder, too"
             )
         try:
             datasets.fetch(self.source, self.dir, self.mirrors)
@@ -147,8 +170,11 @@ class MNISTDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint stores: the name of the data set."""
-        return {"dataset": self.dataset.name} if self.dataset else {}
+        """Return what a checkpoint stores: the name of the data set, and how your own pictures were read."""
+        if self.dataset is None:
+            return {}
+        own = {"reading": self.reading, "test_size": self.test_size} if self.source == datasets.FOLDER else {}
+        return {"dataset": self.dataset.name, **own}
 
     def _get_ready(self) -> None:
         """Prepare the data if no Trainer did: loaders can be used without one."""
@@ -157,6 +183,8 @@ class MNISTDataModule(pl.LightningDataModule):
             self.setup()
 
     def _read(self) -> datasets.Dataset:
+        if self.source == datasets.FOLDER:
+            return read_own(self.dir, self.reading, self.test_size)
         if self.source != datasets.SAMPLE and datasets.is_complete(self.source, self.dir):
             return datasets.read(self.source, self.dir)
         if self.source == datasets.SAMPLE or self._may_use_sample():

@@ -23,6 +23,7 @@ from mnist_cnn.data.box import BOX, CENTRE, crop_to_strokes, fill_outline, fit_i
 from mnist_cnn.data.images import SIDE
 from mnist_cnn.data.ink import bounding_box, find_ink
 from mnist_cnn.errors import InputError
+from mnist_cnn.schema import Reading
 
 _WORKING_SIDE = 512  # pixels; larger pictures are reduced to this first
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")  # other formats can run programs (EPS) or take minutes (PPM)
@@ -33,10 +34,12 @@ _MOST_IN_RUNS = 1_000_000  # pixels of a run-length encoded BMP, 1.2 microsecond
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a scan's marker, length and channels
 
 
-def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
-    """Read a photo, scan or drawing of one digit, and convert it to MNIST's form.
+def read_picture(path: str | PathLike[str], reading: Reading = "ink") -> UInt8[Tensor, "28 28"]:
+    """Read a picture as 28x28 bytes.
 
-    A picture that already has this form is returned unchanged.
+    "ink" converts a photo, scan or drawing of one digit or letter to MNIST's form; a picture that already has this form
+    is returned unchanged. "resize" makes any picture grey, pads it to a square with the median of its edge, and resizes
+    it.
     Raises InputError if the file is missing, cannot be decoded, is too large, or is blank.
     """
     try:
@@ -51,12 +54,26 @@ def read_picture(path: str | PathLike[str]) -> UInt8[Tensor, "28 28"]:
         raise InputError(f"{path} is not a picture that can be read: give one of {', '.join(_FORMATS)}") from error
     except Exception as error:  # decoders raise errors of any type
         raise InputError(f"{path} is not a picture that can be read: {error}") from error
+    if reading == "resize":
+        return torch.from_numpy(_resize(path, picture.mean(axis=2)))
     if _has_mnist_form(picture):
         return torch.from_numpy(_stretch(picture[..., 0]))
     ink = find_ink(picture)
     if ink is None:
         raise InputError(f"{path} is blank: nothing stands out from the background")
     return torch.from_numpy(fit_into_box(limit_width(fill_outline(crop_to_strokes(ink)))))
+
+
+def _resize(path: str | PathLike[str], gray: NDArray[np.float32]) -> NDArray[np.uint8]:
+    if not np.ptp(gray):
+        raise InputError(f"{path} is blank: all its pixels are alike")
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    side, sides = max(gray.shape), gray.shape
+    around = [((side - length) // 2, (side - length + 1) // 2) for length in sides]
+    square = Image.fromarray(np.pad(gray, around, constant_values=float(np.median(edge))))
+    small = square if side == SIDE else square.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def _check_effort(image: ImageFile.ImageFile) -> None:

@@ -17,8 +17,8 @@ _CARD = """\
 
 ## What
 
-A network of {parameters:,} parameters that names the digit in a picture. It maps images (batch, 1, 28, 28), floats from
-0 (background) to 1 (ink), to logits (batch, 10); the largest is the answer.
+A network of {parameters:,} parameters that names what a picture shows. It maps images (batch, 1, 28, 28), floats from 0
+(background) to 1 (ink), to logits (batch, {n}); the largest is the answer. Its classes, in order: {classes}.
 
 ```text
 {layers}
@@ -34,9 +34,9 @@ A network of {parameters:,} parameters that names the digit in a picture. It map
 
 ## Limits
 
-- One digit per picture, in the middle, upright, as large as in the training images. Others need to be brought into that
+- One thing per picture, in the middle, upright, as large as in the training images. Others need to be brought into that
   form: `python -m mnist_cnn.predict` does so.
-- It always answers with one of ten classes, also for a picture that shows none of them.
+- It always answers with one of its classes, also for a picture that shows none of them.
 - The figures hold for images like the test images. For shifted and turned ones,
   `python -m mnist_cnn.evaluate RUN --shift 0:8 --turn 0:60:15` measures it.
 
@@ -52,7 +52,7 @@ from torch import nn
 net = {code}
 net.load_state_dict(load_file({file!r}))
 images = torch.zeros(1, 1, 28, 28)  # yours: floats in 0-1
-digits = net.eval()(images).argmax(dim=1)
+labels = net.eval()(images).argmax(dim=1)
 ```
 
 ## Reproduce
@@ -72,10 +72,12 @@ def model_card(checkpoint: Path, content: Mapping[str, Any], classifier: DigitCl
     Figures are those of result.json. Only the last checkpoint of a complete run has them.
     """
     run, net = run_of(checkpoint), classifier.net
-    has_result = checkpoint.resolve() == run.last and run.result().get("status") == "complete"
+    has_result = checkpoint.resolve() == run.trained and run.result().get("status") == "complete"
     dataset = dataset_of(content)
     return _CARD.format(
         file=file,
+        n=len(classifier.classes),
+        classes=", ".join(classifier.classes),
         parameters=count_parameters(net),
         layers=layer_table(net),
         data=_data(dataset, content.get("config")),

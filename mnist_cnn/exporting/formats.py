@@ -1,9 +1,10 @@
 """The three file formats: a network as the bytes of a file, and such bytes as a function from images to logits."""
 
 import io
+import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import NamedTuple
@@ -17,14 +18,15 @@ from mnist_cnn.data.images import SIDE, scale
 
 _OPSET = 18  # of ONNX, fixed: the default depends on the version of torch
 
-Runner = Callable[[Shaped[Tensor, "batch 1 28 28"]], Float[Tensor, "batch 10"]]
+Runner = Callable[[Shaped[Tensor, "batch 1 28 28"]], Float[Tensor, "batch classes"]]
 
 
 class Source(NamedTuple):
-    """A network, and the type of the images that the exported one is to take."""
+    """A network, the type of the images that the exported one is to take, and the names of the classes."""
 
     net: nn.Module
     dtype: torch.dtype  # float32 (0-1) or uint8 (0-255)
+    classes: Sequence[str]
 
 
 class Format(NamedTuple):
@@ -80,6 +82,7 @@ def _write_onnx(source: Source) -> bytes:
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props["classes"] = json.dumps([*source.classes])
     return program.model_proto.SerializeToString()  # type: ignore[no-any-return]  # the weights are inside
 
 

@@ -23,7 +23,7 @@ def export_checkpoint(checkpoint: Path, out: Path, uint8: bool = False) -> str:
     read = read_checkpoint(checkpoint)
     classifier = classifier_from(read, checkpoint).eval()
     shown = check_images(dataset_of(read), Path(str(run_of(checkpoint).result().get("data_dir", "data"))))
-    source = Source(classifier.net, torch.uint8 if uint8 else torch.float32)
+    source = Source(classifier.net, torch.uint8 if uint8 else torch.float32, classifier.classes)
     how = FORMATS[out.suffix]
     try:
         with quiet_libraries():

@@ -35,11 +35,12 @@ def keras_layers(
     dropout: float = 0.0,
     norm: str = "none",
     final_pooling: bool = False,
+    classes: int = 10,
 ) -> list[Layer]:
     """List the layers of a network of ours, given its name and options, as Keras would, from the input to softmax."""
     layers = [Layer("InputLayer", "input", {"batch_shape": [None, 28, 28, 1]})]
     flatten = Layer("Flatten", "flatten", _FLATTEN)
-    head = [Layer("Dense", "dense", {"units": 10, "activation": "softmax", "use_bias": True})]
+    head = [Layer("Dense", "dense", {"units": classes, "activation": "softmax", "use_bias": True})]
     if dropout:
         head.insert(0, Layer("Dropout", "dropout", {"rate": dropout}))
     if name == "dense" or hidden is not None:
@@ -83,9 +84,11 @@ def _candidates(file: KerasFile) -> list[dict[str, Any]]:
     kernels = [array.shape for arrays in file.weights.values() for array in arrays if array.ndim > 1]
     channels = [shape[-1] for shape in kernels if len(shape) == 4]
     units = [shape[-1] for shape in kernels if len(shape) == 2]
+    others: dict[str, Any] = {} if units[-1:] in ([], [10]) else {"classes": units[-1]}
     if not channels:
-        return [{"name": "dense", "hidden": units[0] if units else 1}]
-    others: dict[str, Any] = {"hidden": units[0]} if len(units) > 1 else {}
+        return [{"name": "dense", "hidden": units[0] if units else 1, **others}]
+    if len(units) > 1:
+        others["hidden"] = units[0]
     if any(kind_of(arrays) == "batch_normalization" for arrays in file.weights.values()):
         others["norm"] = "batch"
     return [

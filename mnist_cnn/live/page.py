@@ -6,14 +6,16 @@ from pathlib import Path
 
 import torch
 
+from mnist_cnn.data.datasets import DIGITS
 from mnist_cnn.live.weights import pack_net, round_to_float16
-from mnist_cnn.model.nets import CLASSES, fold, layers_of
+from mnist_cnn.model.nets import fold, layers_of
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.reports.answers import Answers, answer
 from mnist_cnn.reports.page import Page
 from mnist_cnn.runs.directory import checkpoint_file, run_of
 from mnist_cnn.runs.trained import load_trained
 
+_EACH = 10  # images that are read, and that are misread
 TEMPLATE = Path(__file__).parent / "templates" / "live.html"
 
 
@@ -35,13 +37,15 @@ def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None)
         "dataset": trained.dataset,
         "parameters": parameters,
         "dtype": dtype,
-        "changed": int((answers.digits != exact.digits).sum()),
+        "changed": int((answers.predicted != exact.predicted).sum()),
         "images": len(answers.labels),
+        "title": "Draw a digit from 0 to 9" if answers.classes == DIGITS else "Draw one of the classes",
         "has_maps": "conv" in kinds,
         "pools_maximum": "max" in kinds,
         "data": {
             **packed._asdict(),
-            "digits": [{"label": int(answers.labels[i]), "answered": int(answers.digits[i])} for i in chosen],
+            "classes": [*answers.classes],
+            "samples": [{"label": int(answers.labels[i]), "answered": int(answers.predicted[i])} for i in chosen],
             "images": base64.b64encode(answers.images[chosen].numpy().tobytes()).decode(),
         },
     }
@@ -49,8 +53,8 @@ def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None)
 
 
 def _choose(answers: Answers) -> list[int]:
-    """Return twenty indices: the first correct image of each digit, up to ten misread ones, and more correct ones."""
-    right = (answers.digits == answers.labels).nonzero()[:, 0]
-    of_each = [right[answers.labels[right] == digit][:1] for digit in range(CLASSES)]
-    first = torch.cat([*of_each, answers.wrong[:CLASSES]]).tolist()
-    return [*first, *(i for i in right.tolist() if i not in first)][: 2 * CLASSES]
+    """Return twenty indices: the first correct image of ten classes, up to ten misread ones, and more correct ones."""
+    right = (answers.predicted == answers.labels).nonzero()[:, 0]
+    of_each = [right[answers.labels[right] == label][:1] for label in range(min(_EACH, len(answers.classes)))]
+    first = torch.cat([*of_each, answers.wrong[:_EACH]]).tolist()
+    return [*first, *(i for i in right.tolist() if i not in first)][: 2 * _EACH]

@@ -20,7 +20,7 @@ _DEVICE_ERRORS = re.compile(
 )
 
 
-def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
+def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch classes"]:
     """Compute `net(images)`: our own networks in channels_last, which is faster on all devices but MPS."""
     if images.device.type == "mps" or not isinstance(
         net, Layers
@@ -29,7 +29,7 @@ def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Ten
     return cast(Tensor, net(images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)))
 
 
-def forward_fast(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
+def forward_fast(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch classes"]:
     """Compute `net(images)` in the fastest memory layout. Only for our own training loop.
 
     Training on the CPU uses oneDNN's own layout, whose max pooling stores a byte per output instead of an int64 index.

@@ -1,4 +1,4 @@
-"""The networks: images (batch, 1, 28, 28), values 0-1, to logits (batch, 10)."""
+"""The networks: images (batch, 1, 28, 28), values 0-1, to logits (batch, classes)."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Layers(nn.Sequential):
 class ConvNet(Layers):
     """3x3 convolutions with ReLU, pooling between them, and a linear head.
 
-    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10).
+    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, classes).
 
     - `padding`: "valid" (each convolution trims 2 pixels off height and width) or "same" (zeros keep them).
     - `pooling`: how height and width are halved after every convolution but the last: "max", "average", "stride" (the
@@ -43,6 +43,7 @@ class ConvNet(Layers):
     - `norm`: "none", or "batch": batch normalization after each convolution, with Keras's epsilon and momentum.
     - `hidden`: the units of a dense layer with ReLU before the last layer; None: no such layer.
     - `final_pooling`: also pool after the last convolution.
+    - `classes`: the number of logits.
 
     Raises InputError for other values, and if pooling leaves a convolution no pixels.
     """
@@ -56,6 +57,7 @@ class ConvNet(Layers):
         norm: Norm = "none",
         hidden: int | None = None,
         final_pooling: bool = False,
+        classes: int = CLASSES,
     ) -> None:
         one_of("padding", padding, PADDINGS)
         one_of("pooling", pooling, POOLINGS)
@@ -82,7 +84,7 @@ class ConvNet(Layers):
             layers["dense1"], layers["relu"] = nn.Linear(features, hidden), nn.ReLU()
         if dropout:
             layers["dropout"] = nn.Dropout(dropout)
-        layers["dense"] = nn.Linear(features if hidden is None else hidden, CLASSES)
+        layers["dense"] = nn.Linear(features if hidden is None else hidden, classes)
         super().__init__(layers)
         initialise_like_keras(self)
 
@@ -90,15 +92,15 @@ class ConvNet(Layers):
 class DenseNet(Layers):
     """One hidden layer with ReLU, as a comparison: it does not know which pixels are neighbours.
 
-    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, 10). `hidden` is the number of its units.
+    Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, classes). `hidden` is the number of its units.
     """
 
-    def __init__(self, hidden: int = 512) -> None:
+    def __init__(self, hidden: int = 512, classes: int = CLASSES) -> None:
         layers = OrderedDict[str, nn.Module]()
         layers["flatten"] = nn.Flatten()
         layers["dense1"] = nn.Linear(_SIDE**2, hidden)
         layers["relu1"] = nn.ReLU()
-        layers["dense"] = nn.Linear(hidden, CLASSES)
+        layers["dense"] = nn.Linear(hidden, classes)
         super().__init__(layers)
         initialise_like_keras(self)
 

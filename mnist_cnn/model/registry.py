@@ -21,7 +21,8 @@ NETS: Final[dict[str, type[nn.Module]]] = {**_SHIPPED}  # by name
 def register_net(net: type[nn.Module] | str) -> None:
     """Allow checkpoints and the configuration to name your own network: a class, or its full name to import.
 
-    It maps images (batch, 1, 28, 28), 0-1, to logits (batch, 10).
+    It maps images (batch, 1, 28, 28), 0-1, to logits (batch, classes); where the data have
+    other than ten classes, it takes their number as `classes`.
     Raises InputError if there is no such class.
     """
     given = net if isinstance(net, str) else f"{net.__module__}.{net.__qualname__}"  # a package may export it, too
@@ -67,8 +68,8 @@ def _build_own(name: str, options: Mapping[str, Any]) -> nn.Module:
             shape = tuple(net(torch.zeros(2, 1, 28, 28)).shape)
     except Exception as error:  # the class is the user's: it may raise anything
         raise InputError(f"the network {name} failed: {type(error).__name__}: {error}") from error
-    if shape != (2, CLASSES):
-        raise InputError(f"the network {name} maps two images to shape {shape}: expected {(2, CLASSES)}")
+    if shape != (expected := (2, options.get("classes", CLASSES))):
+        raise InputError(f"the network {name} maps two images to shape {shape}: expected {expected}")
     return net
 
 

@@ -22,7 +22,9 @@ class Teacher:
         self.nets, self.temperature = [net.eval() for net in nets], temperature
 
     @torch.no_grad()
-    def probabilities(self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
+    def probabilities(
+        self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]
+    ) -> Float[Tensor, "n classes"]:
         """Return the networks' mean probabilities for images, bytes 0-255 or floats 0-1, at the temperature."""
         floats = scale(images)
         logits = [forward(move(net, images.device), floats) for net in self.nets]
@@ -34,7 +36,7 @@ class Teacher:
         return hashlib.sha256(b"".join(weights)).hexdigest()[:12]
 
     def loss(
-        self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], logits: Float[Tensor, "n 10"]
+        self, images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], logits: Float[Tensor, "n classes"]
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of a student's logits, times temperature² to keep the size of the gradients."""
         softened = F.cross_entropy(logits / self.temperature, self.probabilities(images))

@@ -11,18 +11,18 @@ from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.distortions import distort
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.classifier import DigitClassifier
-from mnist_cnn.model.nets import CLASSES
 
 
 class Answers(NamedTuple):
-    """Images, what they show, and the probability of each digit."""
+    """Images, their labels, the probability of each class, and the names of the classes."""
 
     images: UInt8[Tensor, "n 1 28 28"]
     labels: Int64[Tensor, " n"]
-    probabilities: Float[Tensor, "n 10"]
+    probabilities: Float[Tensor, "n classes"]
+    classes: Sequence[str]
 
     @property
-    def digits(self) -> Int64[Tensor, " n"]:
+    def predicted(self) -> Int64[Tensor, " n"]:
         """The answers."""
         return self.probabilities.argmax(dim=1)
 
@@ -35,17 +35,29 @@ class Answers(NamedTuple):
     def wrong(self) -> Int64[Tensor, " wrong"]:
         """The indices of the misclassified images, the most confident first."""
         order = self.confidence.argsort(descending=True, stable=True)
-        return order[(self.digits != self.labels)[order]]
+        return order[(self.predicted != self.labels)[order]]
 
-    def confusion(self) -> Int64[Tensor, "10 10"]:
+    def confusion(self) -> Int64[Tensor, "classes classes"]:
         """Count how often each label (row) got each answer (column)."""
-        counts = torch.bincount(self.labels * CLASSES + self.digits, minlength=CLASSES**2)
-        return counts.reshape(CLASSES, CLASSES)
+        n = len(self.classes)
+        return torch.bincount(self.labels * n + self.predicted, minlength=n**2).reshape(n, n)
+
+    def by_class(self) -> list[tuple[str, int, float | None, float | None, float]]:
+        """Return name, number of images, precision, recall and F1 of each class; None for 0 of 0."""
+        counts = self.confusion()
+        rows = zip(
+            self.classes, counts.diag().tolist(), counts.sum(dim=0).tolist(), counts.sum(dim=1).tolist(), strict=True
+        )
+        return [
+            (name, images, right / named if named else None, right / images if images else None,
+             2 * right / (named + images) if named + images else 0.0)
+            for name, right, named, images in rows
+        ]  # fmt: skip
 
 
 def answer(classifier: DigitClassifier, test: Images) -> Answers:
     """Classify the test images."""
-    return Answers(*test, classifier.predict(test.images).probabilities.cpu())
+    return Answers(*test, classifier.predict(test.images).probabilities.cpu(), classifier.classes)
 
 
 class Robustness(NamedTuple):
@@ -74,5 +86,5 @@ def spread_subset(test: Images, images: int) -> Images:
 
 def accuracy(classifier: DigitClassifier, test: Images) -> float:
     """Return the share of the images that a classifier has right."""
-    right = classifier.predict(test.images).digits.cpu() == test.labels
+    right = classifier.predict(test.images).labels.cpu() == test.labels
     return float(right.double().mean())

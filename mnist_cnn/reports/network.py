@@ -39,10 +39,10 @@ def first_kernels(net: nn.Module) -> Float[Tensor, "filters 3 3"] | None:
 
 
 @torch.no_grad()
-def evidence(net: nn.Module, image: UInt8[Tensor, "1 28 28"], digit: int) -> Float[Tensor, "28 28"]:
-    """Return, for each pixel, how much the logit of `digit` falls when 5x5 pixels around it are made black.
+def evidence(net: nn.Module, image: UInt8[Tensor, "1 28 28"], label: int) -> Float[Tensor, "28 28"]:
+    """Return, for each pixel, how much the logit of `label` falls when 5x5 pixels around it are made black.
 
-    Positive: what is there speaks for the digit. (Occlusion: Zeiler and Fergus 2014, section 4.)
+    Positive: what is there speaks for that class. (Occlusion: Zeiler and Fergus 2014, section 4.)
     """
     x = scale(image)
     near_ink = F.max_pool2d(x, _PATCH, stride=1, padding=_PATCH // 2)[0] > 0  # elsewhere a black patch changes nothing
@@ -50,7 +50,7 @@ def evidence(net: nn.Module, image: UInt8[Tensor, "1 28 28"], digit: int) -> Flo
     patches = x.new_zeros(len(places), 1, SIDE, SIDE)
     patches[torch.arange(len(places), device=x.device), 0, places[:, 0], places[:, 1]] = 1
     covered = x * (1 - F.max_pool2d(patches, _PATCH, stride=1, padding=_PATCH // 2))
-    logits: Tensor = net(torch.cat([x[None], covered]))[:, digit]
+    logits: Tensor = net(torch.cat([x[None], covered]))[:, label]
     fall = x.new_zeros(SIDE, SIDE)
     fall[near_ink] = logits[0] - logits[1:]
     return fall

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mnist_cnn.cli import command_line
 from mnist_cnn.data.strengths import STRENGTHS
-from mnist_cnn.model.nets import CLASSES
 from mnist_cnn.model.summary import count_parameters, layer_rows
 from mnist_cnn.reports import plots
 from mnist_cnn.reports.answers import Answers, answer, robustness, spread_subset
@@ -15,6 +14,7 @@ from mnist_cnn.reports.page import TEMPLATES, Page, Picture
 from mnist_cnn.runs.directory import Run, checkpoint_file, run_of
 from mnist_cnn.runs.trained import Trained, load_trained
 
+_EXAMPLES = 10
 _DISTORTED = 1_000  # test images: enough for a picture, and quick
 
 
@@ -24,16 +24,17 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
     Raises InputError if the checkpoint or the data cannot be used.
     """
     trained, file = load_trained(run_or_file, data_dir), checkpoint_file(run_or_file)
-    run = run_of(file) if file.resolve() == run_of(file).last else None  # another file may come from anywhere
+    run = run_of(file) if file.resolve() == run_of(file).trained else None  # another file may come from anywhere
     net, answers = trained.classifier.net, answer(trained.classifier, trained.test)
     values = {
         "name": run.path.name if run else file.name,
         "dataset": trained.dataset,
         "status": run.status() if run else "",
-        "right": int((answers.digits == answers.labels).sum()),
+        "right": int((answers.predicted == answers.labels).sum()),
         "images": len(answers.labels),
         "command": command_line("mnist_cnn.train", *run.overrides()) if run else "",
         "result": run.result() if run else {},
+        "classes": answers.by_class(),
         "layers": layer_rows(net),
         "parameters": count_parameters(net),
         "config": _config(run) if run else "",
@@ -65,20 +66,21 @@ def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[P
     if (kernels := first_kernels(net)) is not None:
         caption = "Each is moved over the image. Red: ink there raises the response. Blue: ink there lowers it."
         yield Picture("kernels", "First-layer kernels", caption, plots.plot_kernels(kernels))
-        image = answers.images[examples[4]]
+        image = answers.images[examples[4 % len(examples)]]
         caption = "After each convolution and its ReLU. Dark: a strong response, compared within its layer."
         yield Picture("maps", "Response maps", caption, plots.plot_response_maps(image, response_maps(net, image)))
-    shown = [evidence(net, answers.images[i], int(answers.digits[i])) for i in examples]
+    shown = [evidence(net, answers.images[i], int(answers.predicted[i])) for i in examples]
     caption = "Red marks the evidence: erasing 5×5 pixels there lowers the answer's logit. Blue: erasing raises it."
-    titles = [f"answer {answers.digits[i]}" for i in examples]
+    titles = [f"answer {answers.classes[int(answers.predicted[i])]}" for i in examples]
     yield Picture("evidence", "Evidence", caption, plots.plot_evidence(answers.images[examples], shown, titles))
     test = spread_subset(trained.test, _DISTORTED)
     found = [robustness([trained.classifier], test, kind)[0] for kind in STRENGTHS]
-    caption = "Test images shifted, turned, and elastically distorted. Dotted line: random guessing (10 %)."
-    figure = plots.plot_robustness({"run": [found]}, len(test.labels))
+    caption = "Test images shifted, turned, and elastically distorted. Dotted line: random guessing."
+    figure = plots.plot_robustness({"run": [found]}, len(test.labels), len(answers.classes))
     yield Picture("robustness", "Robustness", caption, figure)
 
 
 def _one_of_each(answers: Answers) -> list[int]:
-    """Return the first image of each digit, by its index."""
-    return [int((answers.labels == digit).nonzero()[0]) for digit in range(CLASSES)]
+    """Return the first image of each class, of the first ten that have one, by its index."""
+    labels = answers.labels.tolist()
+    return [labels.index(label) for label in sorted({*labels})[:_EXAMPLES]]

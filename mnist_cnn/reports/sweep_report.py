@@ -58,14 +58,14 @@ def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> I
         caption = f"Thin lines are runs, thick ones their mean. Training is measured while the weights change.{first}"
         yield Picture("curves", "Learning curves", caption, plots.plot_curves(epochs))
     if len({run.result().get("dataset") for row in shown.values() for run in row.complete}) == 1:
-        found, images = _robustness(shown, data_dir)
-        spread = "mean ± standard deviation. Dotted line: random guessing (10 %)"
+        found, images, classes = _robustness(shown, data_dir)
+        spread = "mean ± standard deviation. Dotted line: random guessing"
         caption = f"Test images shifted, turned, and elastically distorted: {spread}.{first}"
-        yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images))
+        yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images, classes))
 
 
-def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[str, list[list[Robustness]]], int]:
-    """Measure all complete runs on the same distorted images. Returns the accuracies by row and run."""
+def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[str, list[list[Robustness]]], int, int]:
+    """Measure all complete runs on the same images. Returns accuracies by row and run; how many images and classes."""
     runs = [(label, run) for label, row in rows.items() for run in row.complete]
     test = spread_subset(load_trained(runs[0][1].path, data_dir).test, _DISTORTED)
     classifiers: list[DigitClassifier] = [load_classifier(run.path) for _, run in runs]
@@ -73,7 +73,7 @@ def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[st
     found = defaultdict[str, list[list[Robustness]]](list)
     for (label, _), kinds in zip(runs, zip(*by_kind, strict=True), strict=True):
         found[label].append(list(kinds))
-    return dict(found), len(test.labels)
+    return dict(found), len(test.labels), len(classifiers[0].classes)
 
 
 def _by_other_keys(key: str, name: str, keys: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:

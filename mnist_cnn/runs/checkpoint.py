@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -20,6 +20,8 @@ from mnist_cnn.runs.directory import checkpoint_file
 from mnist_cnn.runs.standing import explain_differences
 
 _WRAPPED = re.compile(r"(?<![^.])(_orig_mod|module)\.")  # what torch.compile and DataParallel put into names
+
+_KEPT: Final = {"label_smoothing": 0.0, "classes": None, "reading": "ink"}  # hyper-parameters beside the model
 
 
 def load_classifier(run_or_file: str | os.PathLike[str], device: str | torch.device = "cpu") -> DigitClassifier:
@@ -62,8 +64,8 @@ def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifie
         net = outline_net(**model)
         weights = {_WRAPPED.sub("", str(name)): value for name, value in state.items()}
         net.load_state_dict({n[4:]: value for n, value in weights.items() if n.startswith("net.")}, assign=True)
-        smoothing = float(checkpoint["hyper_parameters"].get("label_smoothing", 0))
-        classifier = DigitClassifier(model, label_smoothing=smoothing, net=net)
+        kept = {key: checkpoint["hyper_parameters"].get(key, neutral) for key, neutral in _KEPT.items()}
+        classifier = DigitClassifier(model, net=net, **kept)
     except Exception as error:  # a file from elsewhere may have any value there
         raise InputError(f"{path} does not hold the network that it describes: {str(error)[:300]}") from error
     if not all(part.isfinite().all() for part in net.state_dict().values()):

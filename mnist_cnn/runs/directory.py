@@ -56,6 +56,11 @@ class Run:
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
+    def trained(self) -> Path:
+        """The checkpoint with the weights that were tested: the last, or with early stopping the best."""
+        return self.best if self.result().get("weights") == "best" else self.last
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.csv"
 
@@ -186,7 +191,7 @@ def checkpoint_file(run_or_file: str | os.PathLike[str]) -> Path:
     Raises InputError if there is none.
     """
     path = follow(Path(run_or_file))
-    path = Run(path).last if path.is_dir() else path
+    path = Run(path).trained if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}: give a .ckpt file, or a run directory after its first epoch")
     return path

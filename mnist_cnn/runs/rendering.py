@@ -13,8 +13,11 @@ from typing import Any
 from mnist_cnn.differences import Differences
 from mnist_cnn.runs.directory import Run
 
-FIGURES = ("parameters", "epochs", "seconds", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
-_DIGITS = {"parameters": 0, "epochs": 0, "seconds": 1}  # after the decimal point; the others have 4
+FIGURES = (
+    *("parameters", "epochs", "best_epoch", "seconds", "train/loss", "train/acc", "val/loss", "val/acc"),
+    *("test/loss", "test/acc", "test/f1"),
+)
+_DIGITS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds": 1}  # after the decimal point; the others have 4
 
 
 @dataclass

@@ -10,7 +10,7 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.settings import by_key, compose, conf_digest, without
 
-_MEASURED = {"teacher.weights"}  # in a run's settings, but in no configuration
+_MEASURED = {"teacher.weights", "start_from.weights"}  # in a run's settings, but in no configuration
 _SAMPLE = "mnist-sample"
 
 

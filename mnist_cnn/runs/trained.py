@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnist_cnn.data.datasets import SAMPLE, Images
+from mnist_cnn.data.datasets import FOLDER, SAMPLE, Images
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.classifier import DigitClassifier
@@ -35,7 +35,9 @@ def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = No
     checkpoint: dict[str, Any] = read_checkpoint(path)
     classifier = classifier_from(checkpoint, path)
     dataset = dataset_of(checkpoint) or "mnist"
-    name = SAMPLE if dataset == "mnist-sample" else dataset
+    state = checkpoint.get("MNISTDataModule", {})
+    own = {key: state[key] for key in ("reading", "test_size") if key in state}
+    name = FOLDER if own else SAMPLE if dataset == "mnist-sample" else dataset
     had = str(run_of(path).result().get("data_dir", ""))  # perhaps on another machine
     here = had if os.path.isdir(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH112 - is_dir may raise
     data = MNISTDataModule(data_dir or here, name, fallback="error")

@@ -90,7 +90,9 @@ def plan(arguments: Sequence[str]) -> Plan:
         raise InputError("an experiment that lists values to sweep cannot itself be swept: choose one experiment")
     folder = Path(cfg.hydra.sweep.dir)
     if not any(each.key_or_group == "hydra.sweep.dir" for each in given):
-        decisive = sorted(str(each.input_line) for each in shared if is_decisive(each.key_or_group))
+        own = {"data.dir"} if any(each.input_line == "data=folder" for each in task) else set[str]()
+        named = [each for each in shared if is_decisive(each.key_or_group) or each.key_or_group in own]
+        decisive = sorted(str(each.input_line) for each in named)
         folder /= folder_name(decisive) or "notebook"
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder.resolve()))
     jobs, combinations = dict[str, Job](), list(product(*[_values(each) for each in task]))

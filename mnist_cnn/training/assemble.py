@@ -27,7 +27,8 @@ from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.recorder import RunRecorder
 from mnist_cnn.training.saving import SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
-from mnist_cnn.training.trainer import build_trainer
+from mnist_cnn.training.start_weights import digest, read_weights, start_from
+from mnist_cnn.training.trainer import build_callbacks, build_trainer
 
 if TYPE_CHECKING:
     from mnist_cnn.training.start import Options
@@ -43,21 +44,26 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     _prepare_process(cfg, options)
     resume_from = _checkpoint_to_resume(cfg, run)
     teacher = _load_teacher(cfg)
+    weights = read_weights(cfg.start_from) if cfg.start_from else {}
     config = decisive(cfg.to_dict()) | ({"teacher.weights": teacher.digest()} if teacher else {})
+    config |= {"start_from.weights": digest(weights)} if weights else {}
     steps_per_slab = _steps_per_slab(cfg)
 
     recorder = RunRecorder(cfg, run, options, config, resume_from)
     epochs = EpochLog(run.metrics if cfg.logger.csv else None, options.show_bar)
     # decay^16 once per slab, also after the shorter last slab of an epoch
     average = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=cfg.ema_decay**steps_per_slab)]
-    best = [SaveBest(run.best)] if cfg.data.val_size else []
+    best = [SaveBest(run.best, cfg.monitor if cfg.patience else "val/acc")] if cfg.data.val_size else []
     last = SaveLast(run.last, cfg.checkpoint.every_steps, config)
     # Lightning calls them in this order: checkpoints come last, and contain the state of the others
-    trainer = build_trainer(cfg, run, [recorder, *average, epochs, *best, last])
+    trainer = build_trainer(cfg, run, [recorder, *average, epochs, *build_callbacks(cfg), *best, last])
 
     data = _load_data(cfg, steps_per_slab)
     steps = cfg.trainer.max_epochs * -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
-    classifier = _build_classifier(cfg, steps, teacher)
+    classifier = _build_classifier(cfg, steps, teacher, data)
+    if weights:
+        start_from(str(cfg.start_from), weights, classifier.net)
+    classifier.freeze_layers(cfg.freeze)
     if resume_from:
         check_resumable(resume_from, config, str(data.state_dict()["dataset"]))
     return Training(cfg, conf_hash, run, options, classifier, data, trainer, epochs, last, resume_from)
@@ -81,11 +87,12 @@ def _load_teacher(cfg: Settings) -> Teacher | None:
     """Load the networks under teacher.runs, if it is set."""
     if cfg.teacher.runs is None:
         return None
-    if cfg.label_smoothing:
-        raise InputError(f"label_smoothing={cfg.label_smoothing} cannot be combined with teacher.runs: give 0")
+    for key, value in (("label_smoothing", cfg.label_smoothing), ("class_weights", cfg.class_weights)):
+        if value:
+            raise InputError(f"{key}={value} cannot be combined with teacher.runs, which replaces the labels")
     path = Path(cfg.teacher.runs)
     if path.is_dir():
-        files = [run.last for run in find_runs(path) if run.status() == "complete"]
+        files = [run.trained for run in find_runs(path) if run.status() == "complete"]
     else:
         files = [path] if path.exists() else []
     if not files:
@@ -107,8 +114,9 @@ def _load_data(cfg: Settings, steps_per_slab: int) -> MNISTDataModule:
     return data
 
 
-def _build_classifier(cfg: Settings, steps: int, teacher: Teacher | None) -> SlabClassifier:
+def _build_classifier(cfg: Settings, steps: int, teacher: Teacher | None, data: MNISTDataModule) -> SlabClassifier:
     """Build the classifier with initial weights that depend only on the seed."""
+    assert data.dataset is not None
     optimizer, scheduler, epochs = cfg.optimizer.to_dict(), cfg.scheduler.to_dict(), cfg.trainer.max_epochs
     rehearse(optimizer, scheduler, steps, epochs)
     clip = cfg.trainer.model_dump(include={"gradient_clip_val", "gradient_clip_algorithm"})
@@ -121,4 +129,14 @@ def _build_classifier(cfg: Settings, steps: int, teacher: Teacher | None) -> Sla
         scheduler=lambda built: build_scheduler(scheduler, built, steps, epochs),
         label_smoothing=cfg.label_smoothing,
         teacher=teacher,
+        classes=data.dataset.classes,
+        class_weights=_balance(data) if cfg.class_weights else None,
+        reading=cfg.data.reading,
     )
+
+
+def _balance(data: MNISTDataModule) -> list[float]:
+    """Return a weight for each class, inverse to its number of training images; their mean over the images is 1."""
+    assert data.dataset is not None
+    counts = data.train.labels.bincount(minlength=len(data.dataset.classes)).tolist()
+    return [sum(counts) / (len(counts) * count) if count else 0.0 for count in counts]

@@ -14,6 +14,7 @@ from mnist_cnn import signals
 from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.errors import InputError, RunError
 from mnist_cnn.model.backend import device_errors, move
+from mnist_cnn.model.metrics import class_accuracies
 from mnist_cnn.model.primitives import to_floats
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import read_checkpoint
@@ -98,6 +99,8 @@ class Training:
             raise InputError(f"{self.resume_from} cannot be resumed: {type(error).__name__}: {error}") from error
         if not self.saver.started:
             self._load_final_weights()
+        if self.settings.patience and self.options.pause_after is None:
+            self.classifier.load_state_dict(read_checkpoint(self.run.best)["state_dict"])
 
     def _load_final_weights(self) -> None:
         """Load what an earlier process trained, but could not test.
@@ -110,6 +113,7 @@ class Training:
 
     def _result(self, test: Mapping[str, float]) -> dict[str, Any]:
         assert self.data.dataset is not None
+        best = self._best_epoch()
         return {
             "status": "complete",
             "dataset": self.data.dataset.name,
@@ -120,9 +124,23 @@ class Training:
             "epochs": len(self.epochs.rows),
             "steps": self.trainer.global_step,
             "seconds_per_epoch": self.epochs.seconds,
-            **{name: value for name, value in self.epochs.rows[-1].items() if "/" in name},
+            **({"weights": "best", "best_epoch": best + 1} if self.settings.patience else {}),
+            **{name: value for name, value in self.epochs.rows[best].items() if "/" in name},
             **to_floats(test),
+            "class_accuracy": self._class_accuracy(),
             "test_images": len(self.data.dataset.test.labels),
             "data_dir": str(self.data.dir.resolve()),
             **describe_machine(self.trainer.strategy.root_device),
         }
+
+    def _best_epoch(self) -> int:
+        """Return the index of the epoch whose weights are kept: with early stopping the best, otherwise the last."""
+        if self.settings.patience is None:
+            return -1
+        values = [float(row[self.settings.monitor]) for row in self.epochs.rows]
+        return values.index((min if self.settings.monitor.endswith("loss") else max)(values))
+
+    def _class_accuracy(self) -> dict[str, float | None]:
+        found = class_accuracies(self.classifier.confusion.compute())
+        rounded = [None if share is None else round(share, 6) for share in found]
+        return dict(zip(self.classifier.classes, rounded, strict=True))

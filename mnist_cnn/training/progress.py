@@ -30,6 +30,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a resumed run's directory
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # we log once an epoch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch 2.15
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start")  # frozen layers
     warnings.filterwarnings("ignore", message="GPU available but not used")  # as the user chose
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # SLURM is installed, but not used
 

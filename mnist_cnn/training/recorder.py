@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 
 from mnist_cnn.errors import InputError
@@ -40,6 +41,8 @@ class RunRecorder(pl.Callback):
             config, overrides = (OmegaConf.create(each) for each in (self.cfg.to_dict(), [*self.options.overrides]))
             self.run.begin(OmegaConf.to_yaml(config), OmegaConf.to_yaml(overrides), self.resume_from)
             self.options.on_start()
+        if any(each.stopped_epoch for each in trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)):
+            trainer.should_stop = True  # the process that stopped early could not test
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch + 1 == self.options.pause_after:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any, cast
@@ -44,10 +45,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class SaveBest(Checkpoint):
-    """Saves the epoch with the best val/acc. Unlike ModelCheckpoint, its state contains no file names."""
+    """Saves the epoch with the best val/acc or val/loss. Unlike ModelCheckpoint, its state contains no file names."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.score = path, -1.0
+    def __init__(self, path: Path, monitor: str = "val/acc") -> None:
+        self.path, self.monitor, self.score = path, monitor, -inf
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": self.score}
@@ -57,10 +58,11 @@ class SaveBest(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.path.is_file():  # a new run, or one that resumes from another directory
-            self.score = -1.0
+            self.score = -inf
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        score = float(trainer.callback_metrics["val/acc"])
+        value = float(trainer.callback_metrics[self.monitor])
+        score = -value if self.monitor.endswith("loss") else value
         if score > self.score:
             self.score = score
             trainer.save_checkpoint(self.path)

@@ -70,7 +70,7 @@ class SlabClassifier(DigitClassifier):
         """Log the number of optimizer steps: otherwise loggers would show the number of slabs."""
         self.log("step", float(self.trainer.global_step))
 
-    def compute(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
+    def compute(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n classes"]:
         return forward_fast(self.net, images)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

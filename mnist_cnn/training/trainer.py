@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from mnist_cnn.errors import InputError, missing_package
@@ -43,6 +44,25 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise InputError(f"trainer.devices={cfg.trainer.devices} is too many: this machine has {cores} CPU cores")
     return trainer
+
+
+def build_callbacks(cfg: Settings) -> list[pl.Callback]:
+    """Build the user's own callbacks, and early stopping. Raises InputError for what is no callback."""
+    built = []
+    for name, options in cfg.callbacks.items():
+        try:
+            callback = instantiate(options)
+            if not isinstance(callback, pl.Callback):
+                raise TypeError("it is not a Callback of Lightning")  # noqa: TRY301 - reported like any other reason
+        except Exception as error:
+            raise InputError(f"callbacks.{name} cannot be built: {error.__cause__ or error}") from error
+        built.append(callback)
+    if cfg.patience is None:
+        return built
+    if not cfg.data.val_size:
+        raise InputError(f"patience={cfg.patience} needs validation images: give data.val_size")
+    mode = "min" if cfg.monitor.endswith("loss") else "max"
+    return [*built, EarlyStopping(cfg.monitor, patience=cfg.patience, mode=mode)]
 
 
 def close_loggers() -> None:

@@ -33,8 +33,8 @@ def server(mirror: Path) -> Iterator[site.Site]:
 
 def test_images_and_labels_are_those_of_the_mirror(mirror: Path, tmp_path: Path, sample: datasets.Dataset) -> None:
     fetch("mnist", tmp_path, [mirror.as_uri()])
-    name, *parts = read("mnist", tmp_path)
-    assert name == "mnist"
+    name, *parts, classes = read("mnist", tmp_path)
+    assert (name, classes) == ("mnist", tuple("0123456789"))
     for part, expected in zip(parts, (sample.train, sample.test), strict=True):
         assert torch.equal(part.images, expected.images)
         assert torch.equal(part.labels, expected.labels)

@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_conf(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("MNIST_CNN_DATA", raising=False)
     settings = compose().to_dict()
     options = settings["data"] | {"seed": settings["seed"], "mirrors": (), "augmentation": None, "floats": False}
+    options |= {"reading": "ink", "test_size": 0.2}  # of your own pictures: conf/data/folder.yaml
     for name, parameter in signature(MNISTDataModule).parameters.items():
         assert name == "others" or options[name] == parameter.default
     assert Augmentation(**settings["augment"]) == Augmentation()
@@ -160,7 +161,7 @@ def test_with_dir_or_mirrors_the_sample_is_not_used(options: dict[str, Any], fet
 def test_a_folder_of_pictures_is_refused_before_a_download(file: str, tmp_path: Path, fetched: list[Any]) -> None:
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).touch()
-    with pytest.raises(InputError, match=f"^data.dir={tmp_path} holds PNG files, which cannot be trained on"):
+    with pytest.raises(InputError, match=f"^data.dir={tmp_path} holds PNG files, not MNIST"):
         MNISTDataModule(tmp_path).prepare_data()
     assert fetched == []
 

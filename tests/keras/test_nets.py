@@ -135,7 +135,6 @@ OTHERS: dict[str, tuple[Callable[[], keras.Model], str]] = {
         r"\(Dense\) has activation=softmax, expected relu",
     ),
     "a layer missing": (lambda: build(*NOTEBOOK[:-1]), r"no more layers, expected Dense"),
-    "twelve classes": (lambda: build(*NOTEBOOK[:-1], layers.Dense(12)), r"has units=12, expected 10"),
     "ReLU6": (
         lambda: build(*NOTEBOOK[:5], layers.ReLU(max_value=6.0), *NOTEBOOK[5:], activation=None),
         r"\(Conv2D\) has activation=linear, expected relu",

@@ -79,7 +79,7 @@ def _touch(page: Page, strokes: list[list[tuple[float, float]]]) -> None:
 
 
 def shown_digit(page: Page) -> str:
-    return page.locator("#answer").get_attribute("data-digit") or ""
+    return page.locator("#answer").get_attribute("data-label") or ""
 
 
 def test_ten_digits_drawn_by_mouse_or_finger_are_answered_as_by_pytorch(
@@ -131,9 +131,9 @@ def test_without_centring_a_digit_in_a_corner_looks_different(page: Page) -> Non
 
 def test_test_images_are_answered_as_their_labels_say(page: Page, file: Path) -> None:
     data = json.loads(file.read_text().split("const PAGE = ")[1].split(";\n")[0])
-    assert len(data["digits"]) == 20
-    assert {digit["label"] for digit in data["digits"] if digit["label"] == digit["answered"]} == set(range(10))
-    for button, digit in zip(page.locator("#digits button").all(), data["digits"], strict=True):
+    assert len(data["samples"]) == 20
+    assert {digit["label"] for digit in data["samples"] if digit["label"] == digit["answered"]} == set(range(10))
+    for button, digit in zip(page.locator("#samples button").all(), data["samples"], strict=True):
         button.press("Enter")
         draw(page, [])
         assert shown_digit(page) == str(digit["answered"])
@@ -164,7 +164,7 @@ def test_nothing_is_wider_than_the_screen(page: Page) -> None:
 def test_all_pictures_follow_the_colours_of_the_system(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    corners = page.evaluate("""[...document.querySelectorAll("#seen, #digits canvas")].map(
+    corners = page.evaluate("""[...document.querySelectorAll("#seen, #samples canvas")].map(
         (canvas) => canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0])""")
     assert len(corners) == 21
     assert set(corners) == {0x16}  # the dark page's paper

@@ -1,6 +1,6 @@
 import torch
 
-from mnist_cnn.data.datasets import Dataset, Images
+from mnist_cnn.data.datasets import DIGITS, Dataset, Images
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.reports.answers import Answers, answer, robustness
 from mnist_cnn.runs.checkpoint import load_classifier
@@ -10,7 +10,7 @@ from tests.conftest import Trained
 def test_answers_are_counted_and_mistakes_are_sorted_by_confidence() -> None:
     labels, said, sure = torch.tensor([3, 3, 5, 7]), [3, 8, 6, 1], [0.9, 0.6, 0.8, 0.7]
     probabilities = torch.stack([torch.eye(10)[digit] * p for digit, p in zip(said, sure, strict=True)])
-    answers = Answers(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), labels, probabilities)
+    answers = Answers(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), labels, probabilities, DIGITS)
     assert answers.wrong.tolist() == [2, 3, 1]
     confusion = answers.confusion()
     assert (confusion[3, 3], confusion[3, 8], confusion[5, 6], confusion[7, 1], confusion.sum()) == (1, 1, 1, 1, 4)

@@ -40,7 +40,7 @@ def test_the_first_kernels_are_those_of_the_first_layer() -> None:
 
 def test_evidence_is_what_the_logit_loses_without_the_patch(sample: Dataset) -> None:
     net, image = ConvNet(), sample.test.images[0]
-    found = evidence(net, image, digit=3)
+    found = evidence(net, image, label=3)
     whole = net(image[None] / 255)[0, 3]
     for y, x in ((14, 14), (10, 16), (0, 0), (27, 27)):
         covered = image.clone()

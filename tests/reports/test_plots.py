@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.data.datasets import DIGITS, Dataset
 from mnist_cnn.model.nets import ConvNet
 from mnist_cnn.reports import plots
 from mnist_cnn.reports.answers import Answers, Robustness
@@ -23,7 +23,7 @@ def answers(sample: Dataset) -> Answers:
     said = (labels + torch.arange(200) % 2) % 10
     probabilities = torch.full((200, 10), 0.25 / 9)
     probabilities[range(200), said] = 0.75
-    return Answers(sample.test.images[:200], labels, probabilities)
+    return Answers(sample.test.images[:200], labels, probabilities, DIGITS)
 
 
 def drawn(figure: Figure) -> Image.Image:
@@ -65,7 +65,7 @@ def test_the_confusion_matrix_has_all_counts(answers: Answers) -> None:
 def test_mistakes_say_what_was_read(answers: Answers) -> None:
     figure = plots.plot_misclassified(answers)
     first = int(answers.wrong[0])
-    assert figure.axes[0].get_title() == f"{answers.labels[first]} read as {answers.digits[first]}\n0.750"
+    assert figure.axes[0].get_title() == f"{answers.labels[first]} read as {answers.predicted[first]}\n0.750"
     assert sum(bool(axes.images) for axes in figure.axes) == 24
 
 

@@ -98,6 +98,7 @@ def test_the_formats_say_the_same(runs: Runs) -> None:
         "seconds_sd": 0.0, "train/loss": None, "train/loss_sd": None, "train/acc": None, "train/acc_sd": None,
         "val/loss": None, "val/loss_sd": None, "val/acc": 0.9375, "val/acc_sd": 0.088388, "test/loss": None,
         "test/loss_sd": None, "test/acc": 0.0625, "test/acc_sd": 0.088388,
+        "best_epoch": None, "best_epoch_sd": None, "test/f1": None, "test/f1_sd": None,
     }  # fmt: skip
     rows = list(csv.DictReader(io.StringIO(table.render("csv"))))
     assert [row["val/acc"] for row in rows] == [str(record["val/acc"]) for record in records]

@@ -111,7 +111,7 @@ def test_a_missing_teacher_or_label_smoothing_beside_one_is_an_input_error(tmp_p
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match=r"teacher.runs=.* holds no complete run: train the teachers first"):
             assembled(tmp_path / "run", f"teacher.runs={path}")
-    with pytest.raises(InputError, match=r"label_smoothing=0.1 cannot be combined with teacher.runs: give 0"):
+    with pytest.raises(InputError, match=r"label_smoothing=0.1 cannot be combined with teacher.runs, which replaces"):
         assembled(tmp_path / "run", f"teacher.runs={tmp_path}", "label_smoothing=0.1")
 
 

@@ -50,20 +50,20 @@ function drawSheet() {
 function showAnswer() {
   const [paper, map] = colours();
   drawImage(byId("seen"), seen ?? new Uint8Array(SIDE * SIDE), paper, map);
-  const chances = answer ? softmax(answer.logits) : new Array(10).fill(0), best = chances.indexOf(Math.max(...chances));
-  chances.forEach((chance, digit) => {
-    const bar = byId("chances").children[digit];
-    bar.className = answer && digit === best ? "best" : "";
+  const chances = answer ? softmax(answer.logits) : PAGE.classes.map(() => 0), best = chances.indexOf(Math.max(...chances));
+  chances.forEach((chance, label) => {
+    const bar = byId("chances").children[label];
+    bar.className = answer && label === best ? "best" : "";
     bar.querySelector("i").style.width = `${100 * chance}%`;
     bar.querySelector("b").textContent = answer ? `${(100 * chance).toFixed(1)} %` : "";
   });
-  byId("answer").textContent = answer ? inWords(best, chances[best]) : "Draw a digit from 0 to 9.";
-  byId("answer").dataset.digit = answer ? best : "";
+  byId("answer").textContent = answer ? inWords(PAGE.classes[best], chances[best]) : byId("sheet").title;
+  byId("answer").dataset.label = answer ? PAGE.classes[best] : "";
 }
 
-function inWords(digit, chance) {
+function inWords(name, chance) {
   const percent = chance > 0.999 ? "over 99.9 %" : `${(100 * chance).toFixed(0)} %`;
-  return chance < 0.9 ? `Perhaps ${digit}: the network is not sure (${percent}).` : `${digit} (${percent})`;
+  return chance < 0.9 ? `Perhaps ${name}: the network is not sure (${percent}).` : `${name} (${percent})`;
 }
 
 function showMaps() {
@@ -87,11 +87,11 @@ function showExplanation() {
   frame(canvasOf(cursor.stage - 1), stage.input, channels, row, column, side, FRAME);
 }
 
-// Build what depends on the network: a bar for each digit, a canvas for each stage with maps, a button for each test image.
+// Build what depends on the network: a bar for each class, a canvas for each stage with maps, a button for each test image.
 function build() {
   const { stages } = forward(network, new Float32Array(SIDE * SIDE));
-  for (let digit = 0; digit < 10; digit++) {
-    byId("chances").append(element("li", {}, `${digit} `, element("span", {}, element("i", {})), element("b", {})));
+  for (const name of PAGE.classes) {
+    byId("chances").append(element("li", {}, element("u", { title: name }, name), element("span", {}, element("i", {})), element("b", {})));
   }
   stages.forEach(({ layer, output }, number) => {
     if (layer.kind === "dense") return;
@@ -105,13 +105,14 @@ function build() {
     listenToMap(canvas, number);
   });
   byId("looking").hidden = stages[0].layer.kind !== "conv";
-  PAGE.digits.forEach(({ label, answered }, number) => {
+  PAGE.samples.forEach((sample, number) => {
+    const [label, answered] = [PAGE.classes[sample.label], PAGE.classes[sample.answered]];
     const canvas = element("canvas", { width: SIDE, height: SIDE }), button = element("button", { type: "button" }, canvas);
     button.ariaLabel = label === answered ? `a test image that shows ${label}` : `a test image that shows ${label}, read as ${answered}`;
     button.title = button.ariaLabel;
     button.className = label === answered ? "" : "misread";
     button.onclick = () => { Object.assign(drawing, { strokes: [], image: testImage(number) }); updateSoon(); };
-    byId("digits").append(button);
+    byId("samples").append(button);
   });
 }
 
@@ -120,7 +121,7 @@ function testImage(number) {
 }
 
 function showTestImages() {
-  document.querySelectorAll("#digits canvas").forEach((canvas, number) => drawImage(canvas, testImage(number), ...colours()));
+  document.querySelectorAll("#samples canvas").forEach((canvas, number) => drawImage(canvas, testImage(number), ...colours()));
 }
 
 function listenToMap(canvas, stage) {

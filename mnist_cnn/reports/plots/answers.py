@@ -8,6 +8,8 @@ from mnist_cnn.reports.plots.network import plot_digits
 from mnist_cnn.reports.plots.style import COLOURS, GREY, new_figure, with_style
 
 _SHOWN = 24  # mistakes
+_NUMBERED = 50  # classes: the matrix of more has colours alone
+_LONGEST_NAME = 12
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence: most answers are near 1
 
 
@@ -16,13 +18,17 @@ def plot_confusion(answers: Answers) -> Figure:
     """Show how often each label got each answer. Shaded: the mistakes; the diagonal is right."""
     counts = answers.confusion().numpy()
     mistakes = counts * (1 - np.eye(len(counts), dtype=int))
-    figure, (axes,) = new_figure(5, 4.6)
+    side = max(5.0, 0.3 * len(counts))
+    figure, (axes,) = new_figure(side, side - 0.4)
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, 1.5 * mistakes.max()))
-    for (digit, given), count in np.ndenumerate(counts):
-        right = digit == given
-        axes.text(given, digit, f"{count:,}" if count else "·", ha="center", va="center", fontsize=7,
+    for (label, given), count in np.ndenumerate(counts) if len(counts) <= _NUMBERED else ():
+        right = label == given
+        axes.text(given, label, f"{count:,}" if count else "·", ha="center", va="center", fontsize=7,
                   color=GREY if right or not count else "black", weight="normal" if right else "bold")  # fmt: skip
-    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="answer", ylabel="label")
+    names = [_shorten(name) for name in answers.classes]
+    axes.set_xticks(range(len(counts)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axes.set_yticks(range(len(counts)), names)
+    axes.set(xlabel="answer", ylabel="label")
     axes.set_title(f"{mistakes.sum():,} mistakes in {counts.sum():,} test images")
     axes.grid(visible=False)
     return figure
@@ -32,14 +38,16 @@ def plot_confusion(answers: Answers) -> Figure:
 def plot_misclassified(answers: Answers) -> Figure:
     """Show the misclassified images, at most 24 of them, the most confident answers first. There must be one."""
     shown = answers.wrong[:_SHOWN]
-    titles = [f"{answers.labels[i]} read as {answers.digits[i]}\n{answers.confidence[i]:.3f}" for i in shown.tolist()]
+    names = [_shorten(name) for name in answers.classes]
+    pairs = [(names[answers.labels[i]], names[answers.predicted[i]], answers.confidence[i]) for i in shown]
+    titles = [f"{label} read as {given}\n{confidence:.3f}" for label, given, confidence in pairs]
     return plot_digits(answers.images[shown], titles)
 
 
 @with_style
 def plot_calibration(answers: Answers) -> Figure:
     """Compare how sure the answers were with how often they were right, from doubtful to sure."""
-    confidence, right = answers.confidence.double().numpy(), (answers.digits == answers.labels).double().numpy()
+    confidence, right = answers.confidence.double().numpy(), (answers.predicted == answers.labels).double().numpy()
     place = np.searchsorted(_EDGES, confidence, side="left") - 1  # a bin has its upper edge
     bins = [number for number in range(len(_EDGES) - 1) if (place == number).any()]
     said = [confidence[place == number].mean() for number in bins]
@@ -60,3 +68,7 @@ def plot_calibration(answers: Answers) -> Figure:
     axes.set_title(f"mean distance between confidence and accuracy: {gap:.4f}")
     axes.legend(loc="lower right")
     return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -85,7 +85,7 @@ def plot_swept(key: str, figures: Mapping[str, Groups]) -> Figure:
 
 
 @with_style
-def plot_robustness(rows: Mapping[str, Sequence[Sequence[Robustness]]], images: int) -> Figure:
+def plot_robustness(rows: Mapping[str, Sequence[Sequence[Robustness]]], images: int, classes: int = 10) -> Figure:
     """Show accuracy by the strength of each distortion: the mean over a configuration's runs, ± standard deviation."""
     kinds = [each.kind for each in next(iter(rows.values()))[0]]
     figure, panels = new_figure(8, 3.2, 1, len(kinds))
@@ -97,7 +97,7 @@ def plot_robustness(rows: Mapping[str, Sequence[Sequence[Robustness]]], images: 
             axes.fill_between(
                 runs[0][number].strengths, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0
             )
-        axes.axhline(0.1, color=GREY, linewidth=0.8, linestyle=":")
+        axes.axhline(1 / classes, color=GREY, linewidth=0.8, linestyle=":")
         axes.set(xlabel=STRENGTHS[kind].unit, ylim=(0, 1.02))
         axes.set_title(kind)
     panels[0].set_ylabel(f"accuracy on {images:,} test images")

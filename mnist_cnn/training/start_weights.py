@@ -1,0 +1,78 @@
+"""Begin a training with the weights of another: layers that fit by name and shape are taken, the others begin anew."""
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cnn.errors import InputError, missing_package
+from mnist_cnn.runs.checkpoint import load_classifier
+
+log = logging.getLogger(__name__)
+
+
+def read_weights(source: str) -> dict[str, Tensor]:
+    """Return the weights of a run, a checkpoint, or a Keras or safetensors file, by their names in the network.
+
+    Raises InputError if there is none, or if it cannot be read.
+    """
+    path = Path(source)
+    if path.suffix in (".keras", ".h5"):
+        return _read_keras(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return load_classifier(path).net.state_dict()
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """Hash weights: 12 hexadecimal digits."""
+    return hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in weights.values())).hexdigest()[:12]
+
+
+@torch.no_grad()
+def start_from(source: str, weights: Mapping[str, Tensor], net: nn.Module) -> None:
+    """Copy the weights that fit into a network, layer by layer, and log which. Raises InputError if none fits."""
+    ours = net.state_dict()
+    layers = defaultdict[str, list[str]](list)
+    for key in ours:
+        layers[key.rpartition(".")[0]].append(key)
+    taken = [layer for layer, keys in layers.items() if all(_fits(weights.get(key), ours[key]) for key in keys)]
+    if not taken:
+        raise InputError(f"start_from={source} has no layer that fits this network by name and shape")
+    for key in (key for layer in taken for key in layers[layer]):
+        ours[key].copy_(weights[key])
+    anew = [layer for layer in layers if layer not in taken]
+    log.info("starts from %s: %s%s", source, ", ".join(taken), f"; anew: {', '.join(anew)}" if anew else "")
+
+
+def _fits(given: Tensor | None, ours: Tensor) -> bool:
+    return given is not None and given.shape == ours.shape
+
+
+def _read_keras(path: Path) -> dict[str, Tensor]:
+    try:
+        from mnist_cnn.keras import files
+    except ImportError as error:
+        raise missing_package("Keras files need h5py", "keras") from error
+    from mnist_cnn.keras import nets
+    from mnist_cnn.keras.weights import to_torch
+    from mnist_cnn.model.nets import layers_of
+    from mnist_cnn.model.registry import outline_net
+
+    file = files.read(path)
+    return to_torch(layers_of(outline_net(**nets.recognize(file))), file.weights)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load
+    except ImportError as error:
+        raise missing_package(".safetensors files need safetensors", "export") from error
+    try:
+        return load(path.read_bytes())
+    except Exception as error:  # safetensors has its own
+        raise InputError(f"{path} cannot be read: {error}") from error
