@@ -27,6 +27,8 @@ CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if fold
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "cluster"}  # extras
 _PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
+_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)  # the last: of a run's folder
+
 
 def compose(*overrides: str) -> Settings:
     """Return the settings that `python -m mnist_cnn.train` would use with these overrides.
@@ -107,13 +109,7 @@ def explain_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        YAMLError,
-        ValueError,
-        OSError,
-    ) as error:  # OSError: of hydra.run.dir
+    except _ERRORS as error:
         raise InputError(explain(error)) from error
 
 

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from mnist_cnn.errors import RunError
 
-SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-)  # Windows
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows lacks the last
+SIGNALS: Final = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _Handlers = dict[signal.Signals, Callable[..., Any] | int | None]
 
 

@@ -26,7 +26,7 @@ else:
 
 log = logging.getLogger(__name__)
 
-_IN_MEMORY = "the images are in memory, on the device: leave it out"
+_IN_MEMORY = "all images are in memory, on the device: remove it"
 _INSTEAD = dict.fromkeys(("data_dir", "root"), "it is called dir")
 _INSTEAD |= dict.fromkeys(("num_workers", "pin_memory", "persistent_workers"), _IN_MEMORY)
 _FALLBACKS = ("sample", "error")
@@ -192,7 +192,7 @@ class MNISTDataModule(pl.LightningDataModule):
         raise InputError(f"data.dir={self.dir} does not hold {self.source}")
 
     def _may_use_sample(self) -> bool:
-        """Whether the sample may replace MNIST: not if the user said where to find MNIST."""
+        """Whether to fall back to the sample: never if the user gave dir or mirrors."""
         given = self._is_dir_given() or bool(self.mirrors)
         return self.source == "mnist" and self.fallback == "sample" and not given
 

@@ -21,10 +21,11 @@ _DEVICE_ERRORS = re.compile(
 
 
 def forward(net: nn.Module, images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch classes"]:
-    """Compute `net(images)`: our own networks in channels_last, which is faster on all devices but MPS."""
-    if images.device.type == "mps" or not isinstance(
-        net, Layers
-    ):  # yours may call `view`, which needs the plain layout
+    """Compute `net(images)`: our own networks in channels_last, which is faster on all devices but MPS.
+
+    A network of yours gets the plain layout: it may call `view`.
+    """
+    if images.device.type == "mps" or not isinstance(net, Layers):
         return cast(Tensor, net(images))
     return cast(Tensor, net(images.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)))
 
@@ -74,9 +75,11 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Within this context, a network computes as at inference. Afterwards each module has its mode back."""
     in_training = [module for module in net.modules() if module.training]
     net.eval()
-    yield
-    for module in in_training:
-        module.training = True
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
 
 
 def use_exact_kernels(deterministic: bool = True) -> None:

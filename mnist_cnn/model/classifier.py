@@ -122,7 +122,7 @@ class DigitClassifier(pl.LightningModule):
 
     def _log_step_loss(self, loss: Float[Tensor, ""]) -> None:
         try:
-            self.trainer  # noqa: B018 - a step may be taken without one, in a loop of your own
+            self.trainer  # noqa: B018 - raises in a loop of your own, without a Trainer
         except RuntimeError:
             return
         self.log("train/loss_step", loss, prog_bar=True)

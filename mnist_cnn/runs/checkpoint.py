@@ -45,9 +45,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is a Keras file: convert it with python -m mnist_cnn.keras import {path} OUT.ckpt")
     checkpoint = archive.read(path)
     match checkpoint:
-        case {"state_dict": dict(), "hyper_parameters": {"model": dict(), **others}} if not any(
-            str(key).startswith("_")
-            for key in others  # Lightning imports the _instantiator that a file names
+        case {"state_dict": dict(), "hyper_parameters": {"model": dict(), **rest}} if not any(
+            map(_is_lightnings, rest)
         ):
             return dict(checkpoint)
         case dict() if checkpoint and all(isinstance(each, torch.Tensor) for each in checkpoint.values()):
@@ -55,6 +54,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         case _:
             found = "is not a checkpoint of a DigitClassifier: it lacks state_dict, or model in hyper_parameters"
     raise InputError(f"{path} {found}")
+
+
+def _is_lightnings(key: object) -> bool:
+    """Whether a hyper-parameter is Lightning's own: it imports the _instantiator that a file names."""
+    return str(key).startswith("_")
 
 
 def classifier_from(checkpoint: Mapping[str, Any], path: Path) -> DigitClassifier:

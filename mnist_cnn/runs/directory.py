@@ -140,7 +140,7 @@ class Run:
         """Keep other processes from training in this directory. Raises InUse if one does."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.path / ".lock", timeout=0.5):  # `is_in_use` holds it for a moment
+            with locked(self.path / ".lock", timeout=0.5):  # another process's `is_in_use` may hold it briefly
                 (self.path / ".lock").touch()  # for `was_locked_since`
                 yield
         except Timeout as error:
@@ -159,11 +159,11 @@ class Run:
         """Start a training: write .hydra/, and remove what could be taken for its result."""
         sync_path(self.path)  # Hydra has made it
         remove(self.path / "result.json")
-        if resume_from != self.last:  # it goes next: without it the run starts over
+        if resume_from != self.last:  # last.ckpt first: after a crash here the run starts over
             for file in (self.last, *self.last.parent.glob("*.ckpt"), self.metrics):
                 if file != resume_from:
                     remove(file)
-            if resume_from and run_of(resume_from).best.is_file():  # it may stay the best
+            if resume_from and run_of(resume_from).best.is_file():  # this run may never beat it
                 write_atomically(self.best, run_of(resume_from).best.read_bytes())
         write_atomically(self.path / ".hydra" / "config.yaml", config.encode())
         write_atomically(self.path / ".hydra" / "overrides.yaml", overrides.encode())
@@ -179,7 +179,7 @@ class Run:
                 self.finish({"status": "failed", "error": error, "overrides": [*overrides]})
 
     def forget_result(self, even_if_complete: bool = False) -> None:
-        """Remove the result of a failed run, which is to be tried again."""
+        """Remove the result of a failed run, or of any run: it is to be tried again."""
         if even_if_complete or self.result().get("status") != "complete":
             with suppress(OSError):  # a read-only disk, or a file in the folder's place
                 remove(self.path / "result.json")

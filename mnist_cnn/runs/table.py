@@ -139,7 +139,7 @@ def _order(keys: list[str], rows: list[Row], sort: str | None) -> Table:
         return Table(keys, rows, f"not ranked: {reason}" if whole else "not ranked: no run is complete")
     best_is_low = by.endswith("loss") or by in ("parameters", "epochs", "seconds")
     whole.sort(key=lambda row: mean(row.figures[by]), reverse=not best_is_low)
-    missing = "; rows with incomplete or outdated runs come last" if partial else ""
+    missing = "; rows with fewer complete runs come last" if partial else ""
     return Table(keys, [*whole, *partial], f"ranked by {by}{missing}")
 
 

@@ -103,12 +103,12 @@ class Training:
             self.classifier.load_state_dict(read_checkpoint(self.run.best)["state_dict"])
 
     def _load_final_weights(self) -> None:
-        """Load what an earlier process trained, but could not test.
+        """Load the final weights of a run that ended after its last epoch, but before its test.
 
         Lightning has restored the weights that training continues with, which are not the averaged ones.
         """
         if self.resume_from != self.run.last:
-            raise InputError(f"{self.resume_from} has no epochs left to train: give more trainer.max_epochs")
+            raise InputError(f"{self.resume_from} is trained to trainer.max_epochs already: raise it")
         self.classifier.load_state_dict(read_checkpoint(self.run.last)["state_dict"])
 
     def _result(self, test: Mapping[str, float]) -> dict[str, Any]:

@@ -28,9 +28,8 @@ class RunRecorder(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for logger in trainer.loggers if stage == "fit" and trainer.is_global_zero else ():
             try:
-                logger.log_hyperparams(
-                    {"run": self.run.path.name, **self.config}
-                )  # before Lightning logs model.* alone
+                # before Lightning logs model.* alone
+                logger.log_hyperparams({"run": self.run.path.name, **self.config})
             except Exception as error:  # loggers check their options only when they start
                 raise InputError(f"logger={type(logger).__name__} cannot start: {error}") from error
 

@@ -112,7 +112,7 @@ class SaveLast(Checkpoint):
         due = self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps
         # several processes must agree, which takes time: only when they save anyway
         stop = (due or trainer.world_size == 1) and self._asked_to_stop(trainer)
-        # reading weights waits for a GPU: there only before they are saved
+        # reading weights waits for a GPU, so on a GPU only before saving
         if due or stop or trainer.is_last_batch or pl_module.device.type == "cpu":
             self._check_finite(trainer, pl_module)
         # a checkpoint of an epoch's last batch would skip the end of the epoch when resumed (Lightning 2.6)

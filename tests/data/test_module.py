@@ -203,7 +203,7 @@ def test_the_sample_is_part_of_mnists_training_images(sample: datasets.Dataset, 
     ("options", "message"),
     [
         ({"data_dir": "x"}, "has no argument data_dir: it is called dir"),
-        ({"num_workers": 4}, "has no argument num_workers: the images are in memory"),
+        ({"num_workers": 4}, "has no argument num_workers: all images are in memory"),
         ({"batchsize": 4}, r"has no argument batchsize: .*\(did you mean batch_size\?\)"),
         ({"batch_size": 0}, "batch_size=0 is out of range: give a whole number, 1 or more"),
         ({"train_size": 0}, "train_size=0 is out of range"),

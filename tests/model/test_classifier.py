@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import mnist_cnn
 from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.data.datasets import Dataset
+from mnist_cnn.errors import InputError
 from mnist_cnn.model.metrics import StageMetrics
 from mnist_cnn.model.primitives import to_floats
 from tests.recipes import IMAGES, NET
@@ -138,3 +139,10 @@ def test_predict_computes_in_eval_mode_and_restores_the_mode_of_each_module() ->
 def test_a_misspelled_export_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'DigitClasifier'"):
         _ = mnist_cnn.DigitClasifier  # type: ignore[attr-defined]
+
+
+def test_a_refused_image_leaves_training_mode_as_it_was() -> None:
+    classifier = DigitClassifier(NET).train()
+    with pytest.raises(InputError):
+        classifier.predict([[1]])
+    assert classifier.net.training

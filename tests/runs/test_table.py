@@ -72,7 +72,7 @@ def test_configurations_that_lack_seeds_are_marked_and_not_ranked(runs: Runs, tm
     failed = add(tmp_path, "trainer=cpu model.padding=full seed=1", {"val/acc": 1.0}, "failed")
     table = compare(runs | dict([failed]))
     assert [row.swept["model.padding"] for row in table.rows] == ["same", "valid", "full"]
-    assert table.note == "ranked by val/acc; rows with incomplete or outdated runs come last"
+    assert table.note == "ranked by val/acc; rows with fewer complete runs come last"
     assert table.cells()[-1][:3] == ["full", "1", "1 complete, 1 failed"]
     assert table.rows[-1].figures["val/acc"] == [1.0]
 
