@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnist_cnn.data.datasets import DIGITS, read
 from mnist_cnn.data.own import read_own
-from mnist_cnn.data.split import hold_out
+from mnist_cnn.data.split import hold_out_share
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training.start import Options, train
@@ -59,7 +59,7 @@ def digits(options: argparse.Namespace, folder: Path) -> None:
     data = read_own(folder / "digits", "ink", 0.2)
     print(f"{len(data.train.labels)} training and {len(data.test.labels)} test images")
     by_class = np.argsort(found.target, kind="stable")  # as folders list them
-    train_indices, test_indices = hold_out(torch.from_numpy(found.target[by_class]), len(data.test.labels), seed=0)
+    train_indices, test_indices = hold_out_share(torch.from_numpy(found.target[by_class]), 0.2, seed=0)
     x, y = found.data[by_class], found.target[by_class]
     regression = LogisticRegression(max_iter=10_000).fit(x[train_indices], y[train_indices])
     print(f"logistic regression on the 8x8 pixels: {regression.score(x[test_indices], y[test_indices]):.4f}")

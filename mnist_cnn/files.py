@@ -133,9 +133,9 @@ def _warn_once(message: str) -> None:
     log.warning("warning: %s", message)
 
 
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts 2.png before 10.png."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts 2.png before 10.png; 1.png and 01.png differ, too."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)], name
 
 
 def relative(path: Path, folder: str = os.curdir) -> str:

@@ -25,7 +25,7 @@ from mnist_cnn.searchpath import config_dirs, with_searchpath
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "cluster"}  # extras
-_PATHS = ("resume", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
+_PATHS = ("resume", "start_from", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
 _ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)  # the last: of a run's folder
 

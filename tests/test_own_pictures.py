@@ -95,3 +95,50 @@ def test_wrong_settings_are_one_line(
     assert answer.status == 2
     assert message in one_line(answer.err)
     assert not [*tmp_path.rglob("*.ckpt")]
+
+
+def test_an_evaluation_reads_pictures_as_the_training_did(tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    """Resized, with another share for the test than the usual; from a file; and not at all once they have changed."""
+    for name, tone in (("dark", 40), ("light", 200)):
+        for number in range(8):
+            file = tmp_path / "tones" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new("L", (40, 30), tone + number)
+            image.putpixel((number, 3), 90)
+            image.save(file)
+    run = ("data.reading=resize", "data.test_size=0.5", f"hydra.run.dir={tmp_path / 'run'}", *TRAIN)
+    assert cli(train.command, "data=folder", f"data.dir={tmp_path / 'tones'}", *run).status == 0
+    tested = json.loads(cli(evaluate.main, tmp_path / "run", "--json", "--device", "cpu").out)
+    result = Run(tmp_path / "run").result()
+    assert {key: tested[key] for key in ("test_images", "test/loss")} == {
+        "test_images": 8,
+        "test/loss": result["test/loss"],
+    }
+    (tmp_path / "tones" / "dark" / "0.png").unlink()
+    assert "has changed since the training" in one_line(cli(evaluate.main, tmp_path / "run").err)
+    assert cli(evaluate.main, tmp_path / "run", "--data-dir", tmp_path / "tones").status == 0
+
+
+def test_a_run_of_a_file_is_evaluated_from_any_folder(
+    tmp_path: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [[label, *([10 * label] * 784)] for label in (3, 5) * 6]
+    (tmp_path / "mine.csv").write_text("\ufeff" + "\n".join(",".join(map(str, row)) for row in rows))
+    assert cli(train.command, "data=folder", "data.dir=mine.csv", "hydra.run.dir=run", *TRAIN).status == 0
+    assert Run(tmp_path / "run").result()["test_images"] == 2
+    monkeypatch.chdir("/")
+    assert cli(evaluate.main, tmp_path / "run").status == 0
+
+
+def test_a_run_resumes_when_what_it_started_from_is_gone(
+    tmp_path: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ("data.name=sample", "data.train_size=64", *TRAIN)
+    assert cli(train.command, *run, "hydra.run.dir=outputs/first").status == 0
+    again = ("start_from=outputs/latest", "hydra.run.dir=outputs/second", *run)
+    assert cli(train.command, *again, "trainer.max_epochs=1").status == 0
+    answer = cli(train.command, *again, "trainer.max_epochs=2")  # outputs/latest is this run by now
+    assert answer.status == 0, answer.err
+    assert len(Run(tmp_path / "outputs" / "second").rows()) == 2

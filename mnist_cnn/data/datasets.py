@@ -152,10 +152,10 @@ def _archives(name: str, directory: Path) -> list[_Archive]:
 
 
 def _classes(name: str) -> tuple[str, ...]:
-    """Return torchvision's names of the classes; digits are digits."""
+    """Return torchvision's names of the classes; of digits the digits alone."""
     from torchvision import datasets
 
-    return tuple(getattr(datasets, FAMILY[name]).classes) if name in ("fashion_mnist", "kmnist") else DIGITS
+    return DIGITS if name in ("mnist", "qmnist") else tuple(getattr(datasets, FAMILY[name]).classes)
 
 
 def _parse_idx(content: bytes) -> Shaped[Tensor, "..."]:

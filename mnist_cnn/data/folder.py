@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ from mnist_cnn.schema import Reading
 
 log = logging.getLogger(__name__)
 
-_CACHE = ".mnist_cnn-{reading}.npz"  # in the folder: the pictures read so far
+_CACHE = ".mnist_cnn-{reading}-1.npz"  # in the folder; raise the number when `read_picture` gives other bytes
+_VALIDATION = ("val", "valid", "validation", "dev")
 _SHOWN = 3  # pictures that are named in a warning
 
 Pixels = NDArray[np.uint8]
@@ -34,32 +35,49 @@ class Labelled(NamedTuple):
 def read_folder(path: Path, reading: Reading) -> list[Labelled]:
     """Read PICTURES/train/NAME/* and PICTURES/test/NAME/*; or PICTURES/NAME/*, all in one, where they are not split.
 
+    Pictures that cannot be read are named in a warning, and left out.
     Raises InputError for a folder that is neither, and for a class without pictures.
     """
     if not path.is_dir():
-        raise InputError(f"data.dir={path} does not exist: give a folder with a folder of pictures per class")
-    cache, folders = _Cache(path, reading), {folder.name: folder for folder in _subfolders(path)}
+        problem = "is not a folder, nor a .csv or .npz file" if path.exists() else "does not exist"
+        raise InputError(f"data.dir={path} {problem}: give a folder with a folder of pictures per class")
+    trees = [_list_files(folder) for folder in _parts(path)]
+    files = [file for tree in trees for of_class in tree.values() for file in of_class]
+    read, refused = _Cache(path, reading).read(files)
+    if refused:
+        named = "; ".join(refused[:_SHOWN]) + (f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else "")
+        log.warning("warning: %d pictures are left out: %s", len(refused), named)
+    return [_label(tree, read) for tree in trees]
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the folders of the training and the test images, or the one folder of both."""
+    folders = {folder.name: folder for folder in _subfolders(path)}
+    if "train" in folders and folders.keys() <= {"train", *_VALIDATION}:
+        raise InputError(f"{path} contains train/, but not test/")
     if not {"train", "test"} <= folders.keys():
-        return [_read_tree(path, cache)]
+        return [path]
     if others := sorted(folders.keys() - {"train", "test"}):
-        raise InputError(f"{path} has {others[0]} beside train and test: data.val_size holds out validation images")
-    return [_read_tree(folders[part], cache) for part in ("train", "test")]
+        raise InputError(
+            f"{path} contains {others[0]}/ next to train/ and test/: data.val_size holds out validation images"
+        )
+    return [folders["train"], folders["test"]]
 
 
-def _read_tree(folder: Path, cache: "_Cache") -> Labelled:
-    """Read the pictures of each class; those that cannot be read are named in a warning and left out."""
+def _list_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the picture files of each class."""
     files = {each.name: _pictures(each) for each in _subfolders(folder)}
     if not files:
         raise InputError(f"{folder} has no folders: expected a folder of pictures per class, {folder}/NAME/*.png")
     if empty := [name for name, found in files.items() if not found]:
         raise InputError(f"class {abbreviate(empty[0])} has no pictures in {folder}: remove its folder, or fill it")
-    read, refused = cache.read([file for found in files.values() for file in found])
-    if refused:
-        named = "; ".join(refused[:_SHOWN]) + (f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else "")
-        log.warning("warning: %d pictures are left out: %s", len(refused), named)
-    kept = [(file, name) for name, found in files.items() for file in found if file in read]
-    if lost := files.keys() - {name for _, name in kept}:
-        raise InputError(f"class {abbreviate(min(lost))} has no picture in {folder} that can be read")
+    return files
+
+
+def _label(tree: Mapping[str, Sequence[Path]], read: Mapping[Path, Pixels]) -> Labelled:
+    kept = [(file, name) for name, found in tree.items() for file in found if file in read]
+    if lost := tree.keys() - {name for _, name in kept}:
+        raise InputError(f"class {abbreviate(min(lost))} has no picture that can be read")
     return Labelled(np.stack([read[file] for file, _ in kept]), [name for _, name in kept])
 
 
@@ -69,8 +87,9 @@ def _subfolders(folder: Path) -> Iterator[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = (each for each in folder.rglob("*") if each.suffix.lower() in PICTURES and not each.name.startswith("."))
-    return sorted(found, key=lambda each: natural_order(str(each)))
+    found = [each for each in folder.rglob("*") if each.suffix.lower() in PICTURES and not each.is_dir()]
+    shown = [each for each in found if not any(part.startswith(".") for part in each.relative_to(folder).parts)]
+    return sorted(shown, key=lambda each: natural_order(str(each)))
 
 
 class _Cache:
@@ -91,13 +110,18 @@ class _Cache:
                 self.known[keys[file]] = read_picture(file, self.reading).numpy()
             except InputError as error:
                 refused.append(str(error))
+        self.known = {key: self.known[key] for key in keys.values() if key in self.known}  # not what was removed
         if len(new) > len(refused):
             self._save()
         return {file: self.known[key] for file, key in keys.items() if key in self.known}, refused
 
     def _key(self, file: Path) -> str:
-        known = file.stat()
-        return f"{file.relative_to(self.root).as_posix()} {known.st_size} {known.st_mtime_ns}"
+        name = file.relative_to(self.root).as_posix()
+        try:
+            found = file.stat()
+        except OSError:  # a link to nothing
+            return name
+        return f"{name} {found.st_size} {found.st_mtime_ns}"
 
     def _load(self) -> dict[str, Pixels]:
         try:
@@ -112,4 +136,8 @@ class _Cache:
         try:
             write_atomically(self.file, content.getvalue())
         except OSError as error:
-            log.warning("warning: %s cannot be written: %s: pictures are read anew", self.file, error.strerror)
+            log.warning(
+                "warning: %s cannot be written: %s: the pictures will be read again next time",
+                self.file,
+                error.strerror,
+            )

@@ -1,4 +1,4 @@
-"""Images of one's own: pictures in a folder per class, or arrays in a .csv or .npz file.
+"""Your own images: pictures in a folder per class, or arrays in a .csv or .npz file.
 
 `PICTURES/train/NAME/*.png` and `PICTURES/test/NAME/*.png`; or `PICTURES/NAME/*.png`, of which a share is held out for
 the test. A .csv file has rows of a label and 784 pixels, as Kaggle's; a .npz file x_train, y_train, x_test and y_test,
@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.datasets import Dataset, Images
 from mnist_cnn.data.folder import Labelled, Pixels, read_folder
 from mnist_cnn.data.images import SIDE
-from mnist_cnn.data.split import hold_out
+from mnist_cnn.data.split import hold_out_share
 from mnist_cnn.errors import InputError, abbreviate
 from mnist_cnn.files import natural_order
 from mnist_cnn.schema import Reading
@@ -28,7 +29,7 @@ _SPLIT_SEED = 0  # all seeds of a training share the test images
 
 
 def read_own(path: Path, reading: Reading, test_size: float) -> Dataset:
-    """Read a folder of pictures, a .csv or a .npz file. Its name gets a digest of all images and labels.
+    """Read a folder of pictures, a .csv or a .npz file. Its name gets a digest of all images, labels and classes.
 
     `reading` says how pictures become 28x28 (see `read_picture`), `test_size` which share of each class is held out
     for the test where the data are not split already.
@@ -43,8 +44,9 @@ def read_own(path: Path, reading: Reading, test_size: float) -> Dataset:
     train, test = images
     if missing := {*range(len(classes))} - {*train.labels.tolist()}:
         raise InputError(f"{path}: class {abbreviate(classes[min(missing)])} has test images, but none to train on")
-    digest = hashlib.sha256(b"".join(part.numpy().tobytes() for each in images for part in each)).hexdigest()[:8]
-    return Dataset(f"{path.resolve().stem}-{digest}", train, test, tuple(classes))
+    content = [part.numpy().tobytes() for each in images for part in each]
+    digest = hashlib.sha256(b"".join([*content, *(f"{name}\n".encode() for name in classes)])).hexdigest()
+    return Dataset(f"{path.resolve().stem}-{digest[:8]}", train, test, tuple(classes))
 
 
 def _read_parts(path: Path, reading: Reading) -> list[Labelled]:
@@ -60,12 +62,14 @@ def _read_parts(path: Path, reading: Reading) -> list[Labelled]:
 def _read_csv(file: Path) -> Labelled:
     """Read rows of a label and 784 pixels, 0-255, perhaps below a header."""
     try:
-        with file.open() as lines:
+        with file.open(encoding="utf-8-sig") as lines:  # as Excel writes it
             header = not lines.readline().partition(",")[0].strip().lstrip("-").isdecimal()
-        table = np.loadtxt(file, delimiter=",", dtype=np.int64, skiprows=int(header), ndmin=2)
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is not a table of numbers: {error}") from error
-    if table.shape[1] != 1 + SIDE * SIDE or not len(table):
+    if not len(table):
+        raise InputError(f"{file} has no rows")
+    if table.shape[1] != 1 + SIDE * SIDE:
         raise InputError(f"{file} has {table.shape[1]} columns: expected a label and {SIDE * SIDE} pixels")
     return Labelled(_as_images(file, table[:, 1:]), [str(label) for label in table[:, 0]])
 
@@ -80,15 +84,18 @@ def _read_npz(file: Path) -> list[Labelled]:
     except Exception as error:  # zipfile and numpy have many
         raise InputError(f"{file} cannot be read: {error}") from error
     for images, labels in found:
-        if len(images) != len(labels) or labels.ndim != 1 or not len(labels):
+        if labels.ndim != 1 or images.shape[:1] != labels.shape or not len(labels):
             raise InputError(f"{file}: expected one label per image, not shapes {images.shape} and {labels.shape}")
     return [Labelled(_as_images(file, images), [str(label) for label in labels]) for images, labels in found]
 
 
-def _as_images(file: Path, values: NDArray[np.generic]) -> Pixels:
-    fits = values.dtype.kind in "iu" and values[0].size == SIDE * SIDE and values.min() >= 0 and values.max() <= 255
-    if not fits:
-        raise InputError(f"{file}: expected {SIDE}x{SIDE} pixels of 0 to 255 for each image, not {values.dtype}")
+def _as_images(file: Path, values: NDArray[Any]) -> Pixels:
+    if values.dtype.kind not in "iu":
+        raise InputError(f"{file}: expected whole numbers of 0 to 255 as pixels, not {values.dtype}")
+    if values[0].size != SIDE * SIDE:
+        raise InputError(f"{file}: expected images of {SIDE}x{SIDE} pixels, not of shape {values.shape[1:]}")
+    if values.min() < 0 or values.max() > 255:
+        raise InputError(f"{file}: expected pixels of 0 to 255, not {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(-1, SIDE, SIDE)
 
 
@@ -110,5 +117,4 @@ def _split(path: Path, images: Images, classes: Sequence[str], test_size: float)
     few = [name for name, count in zip(classes, images.labels.bincount().tolist(), strict=True) if count < 2]
     if few:
         raise InputError(f"{path}: class {abbreviate(few[0])} has a single picture: it cannot be split")
-    size = max(1, round(test_size * len(images.labels)))
-    return [images.subset(chosen) for chosen in hold_out(images.labels, size, _SPLIT_SEED)]
+    return [images.subset(chosen) for chosen in hold_out_share(images.labels, test_size, _SPLIT_SEED)]

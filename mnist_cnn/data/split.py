@@ -21,6 +21,18 @@ def hold_out(
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
+def hold_out_share(
+    labels: Int64[Tensor, " n"], share: float, seed: int
+) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
+    """Split the indices of `labels` into those to keep and a share of each class, at least one image, held out."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in set(labels.tolist()):
+        of_class = order[labels[order] == label]
+        held[of_class[: max(1, round(share * len(of_class)))]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
 def check_fold(name: str, images: int, val_size: int, fold: int) -> None:
     """Raise InputError unless the data set has this fold, and other training images."""
     if not 0 <= val_size < images:

@@ -40,6 +40,7 @@ def live_page(run_or_file: str | os.PathLike[str], data_dir: Path | None = None)
         "changed": int((answers.predicted != exact.predicted).sum()),
         "images": len(answers.labels),
         "title": "Draw a digit from 0 to 9" if answers.classes == DIGITS else "Draw one of the classes",
+        "centred": classifier.reading == "ink",
         "has_maps": "conv" in kinds,
         "pools_maximum": "max" in kinds,
         "data": {

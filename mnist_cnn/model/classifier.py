@@ -60,7 +60,7 @@ class DigitClassifier(pl.LightningModule):
     - `classes`: the names of the classes; None: the digits 0-9, or as many numbers as `model` has classes. Stored in
       checkpoints.
     - `class_weights`: multiply the loss of each class's images in training. Not stored in checkpoints.
-    - `reading`: how `read_picture` makes this classifier's images of pictures. Stored in checkpoints.
+    - `reading`: how `read_picture` turns a picture into this classifier's input. Stored in checkpoints.
 
     Raises InputError for an unknown network or option.
     """
@@ -100,7 +100,7 @@ class DigitClassifier(pl.LightningModule):
         self.trained_with: list[str] | None = None  # the optimizers of the resumed checkpoint
         self.train_metrics, self.val_metrics, self.test_metrics = StageMetrics(), StageMetrics(), StageMetrics()
         self.confusion = MulticlassConfusionMatrix(len(self.classes), validate_args=False)  # of the test images
-        weights = None if class_weights is None else torch.tensor([*class_weights])
+        weights = None if class_weights is None else torch.tensor([*class_weights], dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self.frozen: list[nn.Module] = []
         self.example_input_array = torch.zeros(1, 1, SIDE, SIDE)
@@ -142,8 +142,6 @@ class DigitClassifier(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Float[Tensor, ""]:
         loss, logits = self._evaluate(batch, self.test_metrics)
-        if logits.shape[1] != len(self.classes):
-            raise InputError(f"the network has {logits.shape[1]} logits for {len(self.classes)} classes: give classes=")
         self.confusion.update(logits, batch[1])
         return loss
 
@@ -154,6 +152,8 @@ class DigitClassifier(pl.LightningModule):
         """Add a batch to the metrics, of all loaders together, and return its loss and logits."""
         images, labels = batch
         logits = self(images)
+        if logits.shape[1] != len(self.classes):
+            raise InputError(f"the network has {logits.shape[1]} logits for {len(self.classes)} classes: give classes=")
         loss = F.cross_entropy(logits, labels)
         metrics.update(loss, logits, labels)
         return loss, logits
@@ -188,11 +188,13 @@ class DigitClassifier(pl.LightningModule):
         return {f"{stage}/{name}": value for name, value in metrics.compute().items()}
 
     def freeze_layers(self, names: Iterable[str]) -> None:
-        """Train the other layers alone: these keep their weights and their running statistics.
+        """Freeze the named layers: their weights and running statistics do not change in training.
 
         Raises InputError for a layer that the network does not have, and if no other has weights.
         """
         layers = dict(self.net.named_children())
+        for layer in self.frozen:  # by an earlier call
+            layer.requires_grad_(True)
         self.frozen = [layers[one_of("freeze", name, layers)] for name in names]
         for layer in self.frozen:
             layer.requires_grad_(False)

@@ -42,7 +42,7 @@ class Answers(NamedTuple):
         n = len(self.classes)
         return torch.bincount(self.labels * n + self.predicted, minlength=n**2).reshape(n, n)
 
-    def by_class(self) -> list[tuple[str, int, float | None, float | None, float]]:
+    def by_class(self) -> list[tuple[str, int, float | None, float | None, float | None]]:
         """Return name, number of images, precision, recall and F1 of each class; None for 0 of 0."""
         counts = self.confusion()
         rows = zip(
@@ -50,7 +50,7 @@ class Answers(NamedTuple):
         )
         return [
             (name, images, right / named if named else None, right / images if images else None,
-             2 * right / (named + images) if named + images else 0.0)
+             2 * right / (named + images) if named + images else None)
             for name, right, named, images in rows
         ]  # fmt: skip
 
@@ -78,9 +78,9 @@ def robustness(
     return [Robustness(kind, strengths, found) for found in zip(*by_strength, strict=True)]
 
 
-def spread_subset(test: Images, images: int) -> Images:
-    """Return so many of the test images, evenly spaced: MNIST's first half is easier than its second."""
-    chosen = torch.arange(images) * len(test.labels) // images if images < len(test.labels) else slice(None)
+def spread_subset(test: Images, count: int) -> Images:
+    """Return that many test images, evenly spaced: MNIST's first half is easier than its second."""
+    chosen = torch.arange(count) * len(test.labels) // count if count < len(test.labels) else slice(None)
     return Images(*(part[chosen] for part in test))
 
 

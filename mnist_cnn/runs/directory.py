@@ -9,13 +9,14 @@ result.json             written last: what was trained, and its figures
 A checkpoint is a dictionary. Lightning writes most of it; in brackets is the class of ours that writes the rest.
 
 state_dict              the weights, net.*, and the sums of the metrics; with ema_decay the averaged weights
-hyper_parameters        what the classifier is built from: model, label_smoothing
+hyper_parameters        what the classifier is built from: model, label_smoothing; of your own pictures classes, reading
 optimizer_states        one each, as in lr_schedulers; and optimizer_classes: their names [DigitClassifier]
 loops                   how many epochs, batches and steps are done, and the loader's position [data.order.EpochOrder]
 callbacks               the epochs' rows and seconds [EpochLog], the random state and number of threads [SaveLast], the
                         best val/acc [SaveBest]; with ema_decay the step of the last update
 current_model_state     with ema_decay: the weights being trained; and averaging_state: how many updates were averaged
-MNISTDataModule         the data set's name [MNISTDataModule]; and datamodule_hyper_parameters: its arguments
+MNISTDataModule         the data set's name, and how pictures were read [MNISTDataModule]; and
+                        datamodule_hyper_parameters: its arguments
 config                  the settings that decide the result: only with these can the run be resumed [SaveLast]
 """
 

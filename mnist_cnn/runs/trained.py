@@ -39,11 +39,16 @@ def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = No
     own = {key: state[key] for key in ("reading", "test_size") if key in state}
     name = FOLDER if own else SAMPLE if dataset == "mnist-sample" else dataset
     had = str(run_of(path).result().get("data_dir", ""))  # perhaps on another machine
-    here = had if os.path.isdir(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH112 - is_dir may raise
-    data = MNISTDataModule(data_dir or here, name, fallback="error")
+    here = had if os.path.exists(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH110 - exists may raise
+    data = MNISTDataModule(data_dir or here, name, fallback="error", **own)
     try:
         data.prepare_data()
+        data.setup()
     except InputError as error:
         raise InputError(f"{error}: give --data-dir") from error
-    data.setup()
-    return Trained(classifier, dataset, data)
+    assert data.dataset is not None
+    if own and data.dataset.classes != classifier.classes:
+        raise InputError(f"{data.dir} has other classes than the run: give --data-dir")
+    if own and data_dir is None and data.dataset.name != dataset:
+        raise InputError(f"{data.dir} has changed since the training: give it as --data-dir to use it as it is")
+    return Trained(classifier, data.dataset.name, data)

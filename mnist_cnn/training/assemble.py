@@ -27,7 +27,7 @@ from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.recorder import RunRecorder
 from mnist_cnn.training.saving import SaveBest, SaveLast
 from mnist_cnn.training.slabs import STEPS_PER_SLAB, SlabClassifier
-from mnist_cnn.training.start_weights import digest, read_weights, start_from
+from mnist_cnn.training.start_weights import digest, digest_of, read_weights, start_from
 from mnist_cnn.training.trainer import build_callbacks, build_trainer
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     _prepare_process(cfg, options)
     resume_from = _checkpoint_to_resume(cfg, run)
     teacher = _load_teacher(cfg)
-    weights = read_weights(cfg.start_from) if cfg.start_from else {}
+    started_from = digest_of(resume_from) if resume_from and cfg.start_from else None
+    weights = read_weights(cfg.start_from) if cfg.start_from and not started_from else {}
     config = decisive(cfg.to_dict()) | ({"teacher.weights": teacher.digest()} if teacher else {})
-    config |= {"start_from.weights": digest(weights)} if weights else {}
+    config |= {"start_from.weights": started_from or digest(weights)} if cfg.start_from else {}
     steps_per_slab = _steps_per_slab(cfg)
 
     recorder = RunRecorder(cfg, run, options, config, resume_from)

@@ -1,16 +1,17 @@
-"""Begin a training with the weights of another: layers that fit by name and shape are taken, the others begin anew."""
+"""Initialise a network from trained weights: layers that match by name and shape are copied, the others stay random."""
 
 import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cnn.errors import InputError, missing_package
-from mnist_cnn.runs.checkpoint import load_classifier
+from mnist_cnn.runs.checkpoint import load_classifier, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,23 @@ def read_weights(source: str) -> dict[str, Tensor]:
     """
     path = Path(source)
     if path.suffix in (".keras", ".h5"):
-        return _read_keras(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return load_classifier(path).net.state_dict()
+        weights = _read_keras(path)
+    elif path.suffix == ".safetensors":
+        weights = _read_safetensors(path)
+    else:
+        weights = load_classifier(path).net.state_dict()
+    weights = {name: part.float() for name, part in weights.items()}
+    if not all(part.isfinite().all() for part in weights.values()):
+        raise InputError(f"start_from={source} holds weights that are NaN or infinite")
+    return weights
+
+
+def digest_of(checkpoint: Path) -> str | None:
+    """Return the hash of the weights that the run of a checkpoint started from, if it did: they may be gone since."""
+    with suppress(InputError, AttributeError):  # a damaged checkpoint is reported later
+        kept = read_checkpoint(checkpoint)["config"].get("start_from.weights")
+        return None if kept is None else str(kept)
+    return None
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
@@ -46,7 +60,9 @@ def start_from(source: str, weights: Mapping[str, Tensor], net: nn.Module) -> No
     for key in (key for layer in taken for key in layers[layer]):
         ours[key].copy_(weights[key])
     anew = [layer for layer in layers if layer not in taken]
-    log.info("starts from %s: %s%s", source, ", ".join(taken), f"; anew: {', '.join(anew)}" if anew else "")
+    log.info(
+        "starts from %s: %s%s", source, ", ".join(taken), f"; newly initialised: {', '.join(anew)}" if anew else ""
+    )
 
 
 def _fits(given: Tensor | None, ours: Tensor) -> bool:

@@ -47,7 +47,7 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
 
 
 def build_callbacks(cfg: Settings) -> list[pl.Callback]:
-    """Build the user's own callbacks, and early stopping. Raises InputError for what is no callback."""
+    """Build the user's own callbacks, and early stopping. Raises InputError if one is not a Lightning callback."""
     built = []
     for name, options in cfg.callbacks.items():
         try:
@@ -74,8 +74,8 @@ def close_loggers() -> None:
 def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
     if also is None:
         return False
-    null = {"save_dir": str(run.path)}
-    filled = {key: null.get(key, run.path.name) if value is None else value for key, value in also.items()}
+    ours = {"save_dir": str(run.path), "name": run.path.name, "run_name": run.path.name}
+    filled = {key: ours.get(key) if value is None else value for key, value in also.items()}
     try:
         logger = instantiate(filled)
         if not isinstance(logger, Logger):

@@ -138,7 +138,7 @@ def make_single(folder: Path) -> None:
         (make_one_class, "has 1 classes: expected 2 to 1,000"),
         (make_flat, "has no folders: expected a folder of pictures per class"),
         (make_new_in_test, "class class 2 has test images, but none to train on"),
-        (make_third_part, "has val beside train and test"),
+        (make_third_part, "contains val/ next to train/ and test/"),
         (make_single, "class class 2 has a single picture"),
     ],
 )
@@ -166,7 +166,7 @@ def test_wrong_arrays_are_one_line(tmp_path: Path) -> None:
     whole = {"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS, "y_test": LABELS}
     for arrays, message in (
         ({"x_train": PIXELS}, "lacks an array"),
-        (whole | {"x_train": PIXELS / 255}, "expected 28x28 pixels of 0 to 255"),
+        (whole | {"x_train": PIXELS / 255}, "expected whole numbers of 0 to 255 as pixels, not float64"),
         (whole | {"y_train": LABELS[1:]}, "expected one label per image"),
         (whole | {"y_train": LABELS.astype(object)}, "cannot be read"),
     ):
@@ -184,3 +184,17 @@ def test_resizing_pads_to_a_square_and_keeps_the_tone(tmp_path: Path) -> None:
     assert pixels.shape == (28, 28)
     assert (pixels[[0, -1]] == 200).all()
     assert pixels[14, 14] < 60
+
+
+def test_each_class_gives_its_share_and_names_count(tmp_path: Path) -> None:
+    labels = np.array([0] * 10 + [1] * 3 + [2] * 2)
+    first = read_own(write_folder(tmp_path / "a", PIXELS[:15], labels), "resize", 0.2)
+    assert first.test.labels.bincount().tolist() == [2, 1, 1]
+    (tmp_path / "a" / "class 2").rename(tmp_path / "a" / "class 3")
+    assert read_own(tmp_path / "a", "resize", 0.2).name != first.name
+
+
+def test_a_link_to_nothing_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (write_folder(tmp_path) / "class 3" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert as_pairs(read_own(tmp_path, "ink", 0.25)) == expected()
+    assert "gone.png does not exist" in caplog.text

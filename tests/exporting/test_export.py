@@ -68,7 +68,7 @@ def test_the_card_has_the_figures_of_the_run_and_its_code_runs(
     monkeypatch.chdir(tmp_path)
     names: dict[str, torch.Tensor] = {}
     exec(code, names)
-    assert names["digits"].shape == (1,)
+    assert names["labels"].shape == (1,)
 
 
 def test_a_checkpoint_that_is_not_the_last_of_a_run_has_no_figures(

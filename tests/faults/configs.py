@@ -68,7 +68,6 @@ WRONG = {  # overrides: what the answer must contain
     "label_smoothing=1": "label_smoothing=1 cannot be used: it should be less than 1",
     "checkpoint.every_steps=0": "checkpoint.every_steps=0 cannot be used",
     "data.batch_size=0": "data.batch_size=0 cannot be used: it should be greater than or equal to 1",
-    "data.val_size=60000 data.name=mnist": "data.val_size=60000 cannot be used: it should be less than 60000",
     "model.channels=[]": "model.channels=[] cannot be used: it should have at least 1 item",
     "model.channels=[8,0]": "model.channels=0 cannot be used",
     "optimizer.lr=-1": "optimizer.lr=-1 cannot be used",

@@ -44,6 +44,7 @@ def run_page(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(net: torch.nn.Sequential, dtype: str = "float32", **request: Any) -> dict[str, Any]:
         data = {**pack_net(net, dtype)._asdict(), "samples": [], "classes": ["0"], "images": ""}
         about = {"title": "t", "name": "a", "dataset": "b", "parameters": 1, "dtype": dtype, "changed": 0, "images": 1}
+        about |= {"centred": True}
         page = Page(TEMPLATE, {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
         (tmp_path / "page.html").write_text(page.html())
         (tmp_path / "request.json").write_text(json.dumps(request))

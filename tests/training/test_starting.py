@@ -49,7 +49,7 @@ def test_layers_of_another_shape_begin_anew(trained: Trained, caplog: pytest.Log
     same = {name.partition(".")[0] for name, part in net.state_dict().items() if torch.equal(part, before[name])}
     assert {"conv3", "dense"} <= same
     assert "conv1" not in same
-    assert caplog.messages == ["starts from a run: conv1, conv2; anew: conv3, dense"]
+    assert caplog.messages == ["starts from a run: conv1, conv2; newly initialised: conv3, dense"]
 
 
 def test_a_network_that_shares_no_layer_is_one_line(trained: Trained) -> None:
