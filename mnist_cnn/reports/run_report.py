@@ -11,6 +11,7 @@ from mnist_cnn.reports import plots
 from mnist_cnn.reports.answers import Answers, answer, robustness, spread_subset
 from mnist_cnn.reports.network import evidence, first_kernels, response_maps
 from mnist_cnn.reports.page import TEMPLATES, Page, Picture
+from mnist_cnn.reports.plots.style import shorten_name
 from mnist_cnn.runs.directory import Run, checkpoint_file, run_of
 from mnist_cnn.runs.trained import Trained, load_trained
 
@@ -71,7 +72,7 @@ def _pictures(trained: Trained, run: Run | None, answers: Answers) -> Iterator[P
         yield Picture("maps", "Response maps", caption, plots.plot_response_maps(image, response_maps(net, image)))
     shown = [evidence(net, answers.images[i], int(answers.predicted[i])) for i in examples]
     caption = "Red marks the evidence: erasing 5×5 pixels there lowers the answer's logit. Blue: erasing raises it."
-    titles = [f"answer {answers.classes[int(answers.predicted[i])]}" for i in examples]
+    titles = [f"answer {shorten_name(answers.classes[int(answers.predicted[i])])}" for i in examples]
     yield Picture("evidence", "Evidence", caption, plots.plot_evidence(answers.images[examples], shown, titles))
     test = spread_subset(trained.test, _DISTORTED)
     found = [robustness([trained.classifier], test, kind)[0] for kind in STRENGTHS]

@@ -3,6 +3,7 @@
 const network = buildNetwork(PAGE.layers, decodeWeights(PAGE.weights, PAGE.dtype));
 const byId = (id) => document.getElementById(id);
 const FRAME = "#d55e00";
+const BARS = 12; // of the probabilities; of more classes the most probable
 const PEN = 20; // of 280: as wide as MNIST's strokes when a digit fills the sheet
 
 const drawing = { strokes: [], image: null };  // strokes, or one of the test images
@@ -51,8 +52,11 @@ function showAnswer() {
   const [paper, map] = colours();
   drawImage(byId("seen"), seen ?? new Uint8Array(SIDE * SIDE), paper, map);
   const chances = answer ? softmax(answer.logits) : PAGE.classes.map(() => 0), best = chances.indexOf(Math.max(...chances));
-  chances.forEach((chance, label) => {
-    const bar = byId("chances").children[label];
+  const order = chances.map((_, label) => label);
+  if (chances.length > BARS) order.sort((a, b) => chances[b] - chances[a]);  // the most probable ones
+  order.slice(0, BARS).forEach((label, place) => {
+    const bar = byId("chances").children[place], chance = chances[label];
+    bar.querySelector("u").textContent = bar.querySelector("u").title = PAGE.classes[label];
     bar.className = answer && label === best ? "best" : "";
     bar.querySelector("i").style.width = `${100 * chance}%`;
     bar.querySelector("b").textContent = answer ? `${(100 * chance).toFixed(1)} %` : "";
@@ -90,8 +94,10 @@ function showExplanation() {
 // Build what depends on the network: a bar for each class, a canvas for each stage with maps, a button for each test image.
 function build() {
   const { stages } = forward(network, new Float32Array(SIDE * SIDE));
-  for (const name of PAGE.classes) {
-    byId("chances").append(element("li", {}, element("u", { title: name }, name), element("span", {}, element("i", {})), element("b", {})));
+  const longest = Math.max(...PAGE.classes.map((name) => name.length));
+  byId("chances").style.setProperty("--name", `${Math.min(12, longest) + 1}ch`);
+  for (const _ of PAGE.classes.slice(0, BARS)) {
+    byId("chances").append(element("li", {}, element("u", {}), element("span", {}, element("i", {})), element("b", {})));
   }
   stages.forEach(({ layer, output }, number) => {
     if (layer.kind === "dense") return;

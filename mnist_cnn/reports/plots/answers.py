@@ -5,11 +5,10 @@ from matplotlib.figure import Figure
 
 from mnist_cnn.reports.answers import Answers
 from mnist_cnn.reports.plots.network import plot_digits
-from mnist_cnn.reports.plots.style import COLOURS, GREY, new_figure, with_style
+from mnist_cnn.reports.plots.style import COLOURS, GREY, new_figure, shorten_name, with_style
 
 _SHOWN = 24  # mistakes
 _NUMBERED = 50  # classes: the matrix of more has colours alone
-_LONGEST_NAME = 12
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence: most answers are near 1
 
 
@@ -25,7 +24,7 @@ def plot_confusion(answers: Answers) -> Figure:
         right = label == given
         axes.text(given, label, f"{count:,}" if count else "·", ha="center", va="center", fontsize=7,
                   color=GREY if right or not count else "black", weight="normal" if right else "bold")  # fmt: skip
-    names = [_shorten(name) for name in answers.classes]
+    names = [shorten_name(name) for name in answers.classes]
     axes.set_xticks(range(len(counts)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(counts)), names)
     axes.set(xlabel="answer", ylabel="label")
@@ -38,9 +37,10 @@ def plot_confusion(answers: Answers) -> Figure:
 def plot_misclassified(answers: Answers) -> Figure:
     """Show the misclassified images, at most 24 of them, the most confident answers first. There must be one."""
     shown = answers.wrong[:_SHOWN]
-    names = [_shorten(name) for name in answers.classes]
+    names = [shorten_name(name) for name in answers.classes]
     pairs = [(names[answers.labels[i]], names[answers.predicted[i]], answers.confidence[i]) for i in shown]
-    titles = [f"{label} read as {given}\n{confidence:.3f}" for label, given, confidence in pairs]
+    between = " read as " if max(map(len, names)) <= 3 else "\n→ "
+    titles = [f"{label}{between}{given}\n{confidence:.3f}" for label, given, confidence in pairs]
     return plot_digits(answers.images[shown], titles)
 
 
@@ -68,7 +68,3 @@ def plot_calibration(answers: Answers) -> Figure:
     axes.set_title(f"mean distance between confidence and accuracy: {gap:.4f}")
     axes.legend(loc="lower right")
     return figure
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -14,6 +14,7 @@ INK: Final = "gray_r"  # a digit, or a response: the darker, the more
 TILES: Final = mpl.colormaps[INK].with_extremes(bad="#c5d9e8")  # the gaps between tiles
 SIGNED: Final = "RdBu_r"  # red above zero, blue below
 GREY: Final = "#777777"
+LONGEST_NAME: Final = 12  # letters of a class
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,3 +43,8 @@ def hide_ticks(axes: Axes) -> None:
     """Leave a panel that shows an image nothing but a thin frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#cccccc", linewidth=0.5)
+
+
+def shorten_name(name: str) -> str:
+    """Shorten the name of a class to what fits above a small picture."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
