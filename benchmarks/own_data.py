@@ -53,7 +53,9 @@ def digits(options: argparse.Namespace, folder: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
     found = load_digits()
-    small = [Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8)) for image in found.images]
+    small = [
+        Image.fromarray(np.rint(255 - image * 255 / 16).astype(np.uint8)) for image in found.images
+    ]  # dark on light
     pixels = np.stack([np.asarray(image.resize((80, 80), Image.Resampling.BICUBIC)) for image in small])
     write(folder / "digits", pixels, [str(label) for label in found.target])
     data = read_own(folder / "digits", "ink", 0.2)
@@ -63,16 +65,16 @@ def digits(options: argparse.Namespace, folder: Path) -> None:
     x, y = found.data[by_class], found.target[by_class]
     regression = LogisticRegression(max_iter=10_000).fit(x[train_indices], y[train_indices])
     print(f"logistic regression on the 8x8 pixels: {regression.score(x[test_indices], y[test_indices]):.4f}")
+    every = [f"data.dir={folder / 'digits'}", "trainer.max_epochs=20"]
+    seeds = range(options.seeds)
+    report("all, read as they are", [run(folder, *every, "data.reading=resize", seed=seed) for seed in seeds])
     for size in (None, 5, 20, 100):
         sizes = [] if size is None else [f"data.train_size={10 * size}", f"data.epoch_size={len(data.train.labels)}"]
-        for source in (None, options.notebook):
-            if source is None or options.notebook:
-                starts = [] if source is None else [f"start_from={source}"]
-                report(
-                    f"{size or 'all'} a class, {'from scratch' if source is None else 'from the notebook'}",
-                    [run(folder, f"data.dir={folder / 'digits'}", "trainer.max_epochs=20", *sizes, *starts, seed=seed)
-                     for seed in range(options.seeds)],
-                )  # fmt: skip
+        for source in (None, options.notebook) if options.notebook else (None,):
+            starts = [] if source is None else [f"start_from={source}"]
+            origin = "from scratch" if source is None else "from the notebook's run"
+            results = [run(folder, *every, *sizes, *starts, seed=seed) for seed in seeds]
+            report(f"{size or 'all'} a class, {origin}", results)
 
 
 def letters(options: argparse.Namespace, folder: Path) -> None:
