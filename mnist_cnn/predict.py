@@ -71,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_pictures(name: str) -> list[str]:
-    """Return the pictures in a folder or the files that match a pattern, in natural order, or else the name itself."""
+    """Return the pictures in a folder (or in its folders), those that match a pattern, or the name itself."""
     if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
-        found = [str(file) for file in Path(name).iterdir() if file.suffix.lower() in PICTURES]
+        files = [*Path(name).iterdir()]
+        files = files if any(file.suffix.lower() in PICTURES for file in files) else [*Path(name).rglob("*")]
+        found = [str(file) for file in files if file.suffix.lower() in PICTURES]
     else:
         found = [] if os.path.lexists(name) else glob.glob(name)  # noqa: PTH207 - Path.glob has no absolute patterns
     return sorted(found, key=natural_order) or [name]

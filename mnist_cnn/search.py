@@ -85,7 +85,7 @@ def _check(name: str, search: Search, others: Sequence[str]) -> Settings:
     if settings.resume != "auto" or not settings.logger.csv:
         raise InputError("resume and logger.csv cannot be changed in a search, which resumes from metrics.csv")
     if settings.patience:
-        raise InputError("patience is not possible in a search, which stops its worse trials itself: pruner=halving")
+        raise InputError("patience is not possible in a search: its trials are compared after the same epochs")
     if settings.report:
         raise InputError("report=true is not possible in a search: python -m mnist_cnn.report shows its winner")
     return settings

@@ -19,7 +19,6 @@ from mnist_cnn.schema import Reading
 log = logging.getLogger(__name__)
 
 _CACHE = ".mnist_cnn-{reading}-1.npz"  # in the folder; raise the number when `read_picture` gives other bytes
-_VALIDATION = ("val", "valid", "validation", "dev")
 _SHOWN = 3  # pictures that are named in a warning
 
 Pixels = NDArray[np.uint8]
@@ -53,9 +52,10 @@ def read_folder(path: Path, reading: Reading) -> list[Labelled]:
 def _parts(path: Path) -> list[Path]:
     """Return the folders of the training and the test images, or the one folder of both."""
     folders = {folder.name: folder for folder in _subfolders(path)}
-    if "train" in folders and folders.keys() <= {"train", *_VALIDATION}:
-        raise InputError(f"{path} contains train/, but not test/")
     if not {"train", "test"} <= folders.keys():
+        within = [{each.name for each in _subfolders(folder)} for folder in folders.values()]
+        if within and within[0] and all(names == within[0] for names in within):
+            raise InputError(f"{path} contains {', '.join(folders)} with the same folders: call them train and test")
         return [path]
     if others := sorted(folders.keys() - {"train", "test"}):
         raise InputError(
@@ -82,7 +82,7 @@ def _label(tree: Mapping[str, Sequence[Path]], read: Mapping[Path, Pixels]) -> L
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:
-    found = [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    found = [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "__MACOSX"))]
     yield from sorted(found, key=lambda each: natural_order(each.name))
 
 
@@ -105,14 +105,18 @@ class _Cache:
         new = [file for file in files if keys[file] not in self.known]
         refused = list[str]()
         console = Console(stderr=True)
-        for file in track(new, "reading pictures", console=console, disable=not console.is_terminal, transient=True):
-            try:
-                self.known[keys[file]] = read_picture(file, self.reading).numpy()
-            except InputError as error:
-                refused.append(str(error))
-        self.known = {key: self.known[key] for key in keys.values() if key in self.known}  # not what was removed
-        if len(new) > len(refused):
-            self._save()
+        try:
+            for file in track(
+                new, "reading pictures", console=console, disable=not console.is_terminal, transient=True
+            ):
+                try:
+                    self.known[keys[file]] = read_picture(file, self.reading).numpy()
+                except InputError as error:
+                    refused.append(str(error))
+        finally:  # also upon a signal
+            self.known = {key: self.known[key] for key in keys.values() if key in self.known}  # not what was removed
+            if new and self.known:
+                self._save()
         return {file: self.known[key] for file, key in keys.items() if key in self.known}, refused
 
     def _key(self, file: Path) -> str:
@@ -121,7 +125,7 @@ class _Cache:
             found = file.stat()
         except OSError:  # a link to nothing
             return name
-        return f"{name} {found.st_size} {found.st_mtime_ns}"
+        return f"{name} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
     def _load(self) -> dict[str, Pixels]:
         try:

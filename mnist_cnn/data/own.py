@@ -7,6 +7,7 @@ as Keras's `mnist.load_data` keeps them.
 
 import hashlib
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,10 +64,14 @@ def _read_csv(file: Path) -> Labelled:
     """Read rows of a label and 784 pixels, 0-255, perhaps below a header."""
     try:
         with file.open(encoding="utf-8-sig") as lines:  # as Excel writes it
-            header = not lines.readline().partition(",")[0].strip().lstrip("-").isdecimal()
-        table = np.loadtxt(file, delimiter=",", dtype=np.int64, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+            names = [name.strip().lower() for name in lines.readline().split(",")]
+        header = not names[0].lstrip("-").isdecimal()
+        with warnings.catch_warnings(action="ignore"):  # of an empty table
+            table = np.loadtxt(file, delimiter=",", dtype=np.int64, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is not a table of numbers: {error}") from error
+    if header and names[-1] == "label" != names[0]:
+        raise InputError(f"{file} has its labels in the last column: expected them in the first")
     if not len(table):
         raise InputError(f"{file} has no rows")
     if table.shape[1] != 1 + SIDE * SIDE:
@@ -82,7 +87,7 @@ def _read_npz(file: Path) -> list[Labelled]:
     except KeyError as error:
         raise InputError(f"{file} lacks an array: expected x_train, y_train, x_test and y_test") from error
     except Exception as error:  # zipfile and numpy have many
-        raise InputError(f"{file} cannot be read: {error}") from error
+        raise InputError(f"{file} cannot be read as arrays of numbers ({type(error).__name__})") from error
     for images, labels in found:
         if labels.ndim != 1 or images.shape[:1] != labels.shape or not len(labels):
             raise InputError(f"{file}: expected one label per image, not shapes {images.shape} and {labels.shape}")
@@ -94,6 +99,8 @@ def _as_images(file: Path, values: NDArray[Any]) -> Pixels:
         raise InputError(f"{file}: expected whole numbers of 0 to 255 as pixels, not {values.dtype}")
     if values[0].size != SIDE * SIDE:
         raise InputError(f"{file}: expected images of {SIDE}x{SIDE} pixels, not of shape {values.shape[1:]}")
+    if values.max() == 1:
+        raise InputError(f"{file}: expected pixels of 0 to 255, but the brightest is 1: multiply them by 255")
     if values.min() < 0 or values.max() > 255:
         raise InputError(f"{file}: expected pixels of 0 to 255, not {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(-1, SIDE, SIDE)

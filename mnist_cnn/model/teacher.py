@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from mnist_cnn.data.datasets import DIGITS
 from mnist_cnn.data.images import scale
 from mnist_cnn.model.backend import forward, move
 
@@ -18,8 +19,8 @@ class Teacher:
     `temperature` divides the logits of teachers and student: above 1, unlikely digits have more weight.
     """
 
-    def __init__(self, nets: Sequence[nn.Module], temperature: float = 1.0) -> None:
-        self.nets, self.temperature = [net.eval() for net in nets], temperature
+    def __init__(self, nets: Sequence[nn.Module], temperature: float = 1.0, classes: Sequence[str] = DIGITS) -> None:
+        self.nets, self.temperature, self.classes = [net.eval() for net in nets], temperature, tuple(classes)
 
     @torch.no_grad()
     def probabilities(

@@ -39,7 +39,10 @@ def load_trained(run_or_file: str | os.PathLike[str], data_dir: Path | None = No
     own = {key: state[key] for key in ("reading", "test_size") if key in state}
     name = FOLDER if own else SAMPLE if dataset == "mnist-sample" else dataset
     had = str(run_of(path).result().get("data_dir", ""))  # perhaps on another machine
-    here = had if os.path.exists(had) else os.environ.get("MNIST_CNN_DATA", "data")  # noqa: PTH110 - exists may raise
+    is_there = os.path.exists(had)  # noqa: PTH110 - Path.exists may raise
+    if own and not data_dir and not is_there:
+        raise InputError(f"the pictures of this run, {had}, are not there: give --data-dir")
+    here = had if is_there else os.environ.get("MNIST_CNN_DATA", "data")
     data = MNISTDataModule(data_dir or here, name, fallback="error", **own)
     try:
         data.prepare_data()

@@ -45,9 +45,9 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     resume_from = _checkpoint_to_resume(cfg, run)
     teacher = _load_teacher(cfg)
     started_from = digest_of(resume_from) if resume_from and cfg.start_from else None
-    weights = read_weights(cfg.start_from) if cfg.start_from and not started_from else {}
+    source = read_weights(cfg.start_from) if cfg.start_from and not started_from else None
     config = decisive(cfg.to_dict()) | ({"teacher.weights": teacher.digest()} if teacher else {})
-    config |= {"start_from.weights": started_from or digest(weights)} if cfg.start_from else {}
+    config |= {"start_from.weights": digest(source.weights) if source else started_from} if cfg.start_from else {}
     steps_per_slab = _steps_per_slab(cfg)
 
     recorder = RunRecorder(cfg, run, options, config, resume_from)
@@ -62,8 +62,10 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     data = _load_data(cfg, steps_per_slab)
     steps = cfg.trainer.max_epochs * -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
     classifier = _build_classifier(cfg, steps, teacher, data)
-    if weights:
-        start_from(str(cfg.start_from), weights, classifier.net)
+    if teacher and teacher.classes != classifier.classes:
+        raise InputError(f"teacher.runs={cfg.teacher.runs} has other classes than the data")
+    if source:
+        start_from(source, classifier.net, classifier.classes)
     classifier.freeze_layers(cfg.freeze)
     if resume_from:
         check_resumable(resume_from, config, str(data.state_dict()["dataset"]))
@@ -98,7 +100,10 @@ def _load_teacher(cfg: Settings) -> Teacher | None:
         files = [path] if path.exists() else []
     if not files:
         raise InputError(f"teacher.runs={path} holds no complete run: train the teachers first")
-    return Teacher([load_classifier(file).net for file in files], cfg.teacher.temperature)
+    teachers = [load_classifier(file) for file in files]
+    if any(each.classes != teachers[0].classes for each in teachers):
+        raise InputError(f"teacher.runs={path} holds runs of different classes")
+    return Teacher([each.net for each in teachers], cfg.teacher.temperature, teachers[0].classes)
 
 
 def _steps_per_slab(cfg: Settings) -> int:

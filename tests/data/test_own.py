@@ -1,6 +1,7 @@
 """Images of one's own: folders, CSV and NPZ files hold what was written; wrong ones are one line."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,11 @@ def make_third_part(folder: Path) -> None:
         write_folder(folder / part, PIXELS[:20], np.arange(20) % 2)
 
 
+def make_other_split(folder: Path) -> None:
+    for part in ("Train", "val"):
+        write_folder(folder / part, PIXELS[:20], np.arange(20) % 2)
+
+
 def make_single(folder: Path) -> None:
     write_folder(folder, PIXELS[:5], np.array([0, 0, 1, 1, 2]))
 
@@ -140,6 +146,8 @@ def make_single(folder: Path) -> None:
         (make_new_in_test, "class class 2 has test images, but none to train on"),
         (make_third_part, "contains val/ next to train/ and test/"),
         (make_single, "class class 2 has a single picture"),
+        (make_other_split, "contains Train, val with the same folders: call them train and test"),
+        (lambda folder: folder.write_text("no"), "is not a folder, nor a .csv or .npz file"),
     ],
 )
 def test_a_wrong_folder_is_one_line(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
@@ -154,6 +162,8 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, make: Callable[[Path], None]
         ("a.csv", b"label,pixel0\n1,2\n", "has 2 columns: expected a label and 784 pixels"),
         ("a.csv", b"one,two\nthree,four\n", "is not a table of numbers"),
         ("a.npz", b"PK", "cannot be read"),
+        ("a.csv", b"", "has no rows"),
+        ("a.csv", b"pixel0,label\n1,2\n", "has its labels in the last column"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -167,6 +177,8 @@ def test_wrong_arrays_are_one_line(tmp_path: Path) -> None:
     for arrays, message in (
         ({"x_train": PIXELS}, "lacks an array"),
         (whole | {"x_train": PIXELS / 255}, "expected whole numbers of 0 to 255 as pixels, not float64"),
+        (whole | {"x_train": PIXELS // 128}, "multiply them by 255"),
+        (whole | {"x_train": PIXELS[:, :9]}, "expected images of 28x28 pixels, not of shape"),
         (whole | {"y_train": LABELS[1:]}, "expected one label per image"),
         (whole | {"y_train": LABELS.astype(object)}, "cannot be read"),
     ):
@@ -198,3 +210,15 @@ def test_a_link_to_nothing_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
     (write_folder(tmp_path) / "class 3" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert as_pairs(read_own(tmp_path, "ink", 0.25)) == expected()
     assert "gone.png does not exist" in caplog.text
+
+
+def test_a_picture_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+    def write_and_read(first: int) -> str:
+        for number in range(8):
+            file = tmp_path / f"{number % 2}" / f"{number}.bmp"
+            file.parent.mkdir(exist_ok=True)
+            Image.fromarray(PIXELS[first + number]).save(file)
+            os.utime(file, (1.6e9, 1.6e9))
+        return read_own(tmp_path, "resize", 0.25).name
+
+    assert write_and_read(0) != write_and_read(1)

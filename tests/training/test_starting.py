@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from mnist_cnn.data.datasets import DIGITS
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.nets import ConvNet
 from mnist_cnn.runs.checkpoint import load_classifier, read_checkpoint
@@ -13,10 +15,11 @@ from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
 from mnist_cnn.training.assemble import assemble
 from mnist_cnn.training.start import Options, train
-from mnist_cnn.training.start_weights import read_weights, start_from
+from mnist_cnn.training.start_weights import digest, read_weights, start_from
 from tests.conftest import Trained
 from tests.recipes import QUICK
 
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 ONE_EPOCH = ("data.name=sample", "data.train_size=640", "trainer=cpu", "trainer.max_epochs=1", "threads=1")
 
 
@@ -36,7 +39,7 @@ def test_any_file_of_the_same_network_gives_all_its_weights(
         export_keras(trained.path, source)
     net = ConvNet()
     with caplog.at_level("INFO"):
-        start_from(str(source), read_weights(str(source)), net)
+        start_from(read_weights(str(source)), net, DIGITS)
     assert all(torch.equal(part, expected[name]) for name, part in net.state_dict().items())
     assert caplog.messages == [f"starts from {source}: conv1, conv2, conv3, dense"]
 
@@ -45,7 +48,7 @@ def test_layers_of_another_shape_begin_anew(trained: Trained, caplog: pytest.Log
     net = ConvNet(channels=(32, 64, 5), classes=26)
     before = {name: part.clone() for name, part in net.state_dict().items()}
     with caplog.at_level("INFO"):
-        start_from("a run", read_weights(str(trained.path)), net)
+        start_from(read_weights(str(trained.path))._replace(name="a run"), net, LETTERS)
     same = {name.partition(".")[0] for name, part in net.state_dict().items() if torch.equal(part, before[name])}
     assert {"conv3", "dense"} <= same
     assert "conv1" not in same
@@ -54,7 +57,9 @@ def test_layers_of_another_shape_begin_anew(trained: Trained, caplog: pytest.Log
 
 def test_a_network_that_shares_no_layer_is_one_line(trained: Trained) -> None:
     with pytest.raises(InputError, match="start_from=a run has no layer that fits"):
-        start_from("a run", read_weights(str(trained.path)), ConvNet(channels=(3, 3, 3), classes=3))
+        start_from(
+            read_weights(str(trained.path))._replace(name="a run"), ConvNet(channels=(3, 3, 3), classes=3), "ABC"
+        )
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -117,3 +122,33 @@ def test_callbacks_of_ones_own_are_called_and_their_state_is_kept(
     for epochs in (1, 3):
         train(compose(*ONE_EPOCH, f"trainer.max_epochs={epochs}", *mine), Run(tmp_path / "run"))
     assert read_checkpoint(Run(tmp_path / "run").last)["callbacks"]["Count"] == {"n": 30}
+
+
+def test_the_head_of_other_classes_begins_anew(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        start_from(read_weights(str(trained.path))._replace(name="a run"), ConvNet(), LETTERS[:10])
+    assert caplog.messages == ["starts from a run: conv1, conv2, conv3; newly initialised: dense"]
+
+
+def test_the_order_of_weights_in_a_file_does_not_matter() -> None:
+    weights = ConvNet().state_dict()
+    assert digest(dict(reversed(weights.items()))) == digest(weights)
+    assert digest({name: part + 1 for name, part in weights.items()}) != digest(weights)
+
+
+def test_a_teacher_of_other_classes_is_one_line(trained: Trained, tmp_path: Path) -> None:
+    for number, label in enumerate("ABABABAB"):
+        file = tmp_path / "pictures" / label / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 100 * (label == "A") + 50).save(file)
+        with Image.open(file) as image:
+            image.putpixel((3, 3), 7)
+            image.save(file)
+    overrides = (
+        "data=folder",
+        f"data.dir={tmp_path / 'pictures'}",
+        "data.reading=resize",
+        f"teacher.runs={trained.path}",
+    )
+    with pytest.raises(InputError, match="has other classes than the data"):
+        assemble(compose(*overrides, "trainer=cpu"), Run(tmp_path / "run"), Options())

@@ -1,5 +1,6 @@
 """The one style of all pictures: quiet, readable in print and by the colour-blind."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -25,7 +26,8 @@ def with_style(plot: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(plot)
     def styled(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(fname=Path(__file__).with_name("quiet.mplstyle")):
+        with warnings.catch_warnings(), mpl.rc_context(fname=Path(__file__).with_name("quiet.mplstyle")):
+            warnings.filterwarnings("ignore", message="Glyph")  # a class may be named in any script
             return plot(*args, **kwargs)
 
     return styled
