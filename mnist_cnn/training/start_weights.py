@@ -47,7 +47,7 @@ def read_weights(source: str) -> Source:
 
 def digest_of(checkpoint: Path) -> str | None:
     """Return the hash of the weights that the run of a checkpoint started from, if it did: they may be gone since."""
-    with suppress(InputError, AttributeError):  # a damaged checkpoint is reported later
+    with suppress(InputError, AttributeError, LookupError):  # a damaged checkpoint is reported later
         kept = read_checkpoint(checkpoint)["config"].get("start_from.weights")
         return None if kept is None else str(kept)
     return None
