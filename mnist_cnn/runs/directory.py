@@ -114,12 +114,12 @@ class Run:
             return []
 
     def curves(self) -> dict[str, list[float]]:
-        """Return the columns of metrics.csv, with a value for each epoch; empty if there are none, or no numbers."""
-        rows = self.rows()
-        try:
-            return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
-        except (TypeError, ValueError):
-            return {}
+        """Return the columns of metrics.csv that have a number for each epoch."""
+        rows, columns = self.rows(), dict[str, list[float]]()
+        for name in rows[0] if rows else ():
+            with suppress(TypeError, ValueError):  # cut off, or a column that did not exist when the run began
+                columns[name] = [float(row[name]) for row in rows]
+        return columns
 
     def checkpoint_to_resume(self, resume: str) -> Path | None:
         """Return the checkpoint that `resume` (auto, outdated, never, or a path) stands for, if there is one.

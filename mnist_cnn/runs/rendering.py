@@ -110,7 +110,7 @@ def render_records(records: Sequence[Mapping[str, Any]], kind: str) -> str:
     if kind == "json":
         return json.dumps(records, indent=2)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["n"])
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for record in records for key in record)) or ["n"])
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue().rstrip("\r\n")

@@ -1,13 +1,15 @@
 """Where a run stands, compared with what its overrides mean today: the one rule for "is it done?"."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_cnn.differences import Differences, decisive, differences, outdated_by
 from mnist_cnn.errors import InputError, abbreviate
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.schema import Settings
+from mnist_cnn.schema import Data, Reading, Settings
 from mnist_cnn.settings import by_key, compose, conf_digest, without
 
 _MEASURED = {"teacher.weights", "start_from.weights"}  # in a run's settings, but in no configuration
@@ -35,6 +37,7 @@ def standing(run: Run, overrides: Sequence[str], conf: str | None = None) -> Sta
     """
     found, result, conf = Standing(run.status(), run.settings()), run.result(), conf or conf_digest(overrides)
     same = not overrides or (result.get("overrides"), result.get("conf_hash")) == ([*overrides], conf)
+    same = same and found.settings.get("data.name") != "folder"  # its pictures may have changed
     if same or not found.settings or not (found.status == "complete" or run.last.is_file()):
         return found
     try:
@@ -50,12 +53,35 @@ def standing_of(run: Run, settings: Settings) -> Standing:
     if not then or not (status == "complete" or run.last.is_file()):
         return Standing(status, then)
     changed = outdated_by(compared, now)
-    if run.result().get("dataset") == _SAMPLE and "sample" not in (settings.data.name, settings.data.fallback):
+    dataset = run.result().get("dataset")
+    if dataset == _SAMPLE and "sample" not in (settings.data.name, settings.data.fallback):
         changed["dataset"] = (_SAMPLE, settings.data.name)  # the sample has stood in for MNIST
+    if status == "complete" and settings.data.name == "folder" and not changed:
+        changed |= _compare_pictures(str(dataset), settings.data)
     if changed:
         return Standing("outdated", then, changed)
     more_epochs = status == "complete" and differences(compared, now)
     return Standing("interrupted" if more_epochs else status, then)
+
+
+def _compare_pictures(then: str, data: Data) -> Differences:
+    """Compare the name of the run's data set, which has a digest of the pictures, with that of today's pictures."""
+    with suppress(InputError):  # pictures that are gone do not outdate what was trained on them
+        now = _read_name(data.dir, data.reading, data.test_size)
+        return {} if now == then else {"dataset": (then, now)}
+    return {}
+
+
+@lru_cache
+def _read_name(folder: str, reading: Reading, test_size: float) -> str:
+    from mnist_cnn.data.own import read_own  # imports torch
+
+    return read_own(Path(folder), reading, test_size).name
+
+
+def forget_pictures() -> None:
+    """Have the next comparison read the pictures again: otherwise they are read once per process."""
+    _read_name.cache_clear()
 
 
 def compose_once(overrides: Sequence[str], conf: str) -> Settings:

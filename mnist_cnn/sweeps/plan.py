@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.runs.standing import Standing, standing
+from mnist_cnn.runs.standing import Standing, forget_pictures, standing
 from mnist_cnn.searchpath import searchpath
 from mnist_cnn.settings import CONF, conf_digest, explain_errors, quote, quote_paths
 from mnist_cnn.sweeps.job import name_launcher
@@ -82,6 +82,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     folders. hydra.sweep.dir replaces the first.
     Raises InputError if an override is wrong, or if the launcher is not installed.
     """
+    forget_pictures()
     arguments = quote_paths(arguments, sweep=True)
     cfg, loader, given = _parse(arguments)
     task = [each for each in given if not _is_hydras_own(each)]

@@ -57,7 +57,7 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     best = [SaveBest(run.best, cfg.monitor if cfg.patience else "val/acc")] if cfg.data.val_size else []
     last = SaveLast(run.last, cfg.checkpoint.every_steps, config)
     # Lightning calls them in this order: checkpoints come last, and contain the state of the others
-    trainer = build_trainer(cfg, run, [recorder, *average, epochs, *build_callbacks(cfg), *best, last])
+    trainer = build_trainer(cfg, run, [recorder, *average, *build_callbacks(cfg), epochs, *best, last])
 
     data = _load_data(cfg, steps_per_slab)
     steps = cfg.trainer.max_epochs * -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))

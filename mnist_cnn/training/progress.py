@@ -19,6 +19,7 @@ from mnist_cnn.training.slabs import SlabClassifier
 log = logging.getLogger(__name__)
 
 _REFRESH = 0.2  # seconds; reading the metrics waits for the device
+_OURS = ("train/", "val/", "step")  # what else is logged is the user's callbacks' own, and becomes a column
 
 
 def quiet_lightning() -> None:
@@ -80,9 +81,11 @@ class EpochLog(pl.Callback):
         self._stop_bar()
         values = cast(DigitClassifier, pl_module).compute_metrics("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        others = {name: value for name, value in trainer.callback_metrics.items() if not name.startswith(_OURS)}
+        rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
         seconds = time.monotonic() - self._begin
         epoch = trainer.current_epoch + 1
-        self.rows.append({"epoch": epoch, "step": trainer.global_step, **to_floats(values)})
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, **to_floats({**values, **rate, **others})})
         self.seconds.append(round(seconds, 3))
         if trainer.is_global_zero:
             self._write()

@@ -10,7 +10,7 @@ from typing import Any
 from mnist_cnn.cli import forget_stale_ranks
 from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.runs.standing import standing_of
+from mnist_cnn.runs.standing import forget_pictures, standing_of
 from mnist_cnn.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def train(settings: Settings, run: Run, options: Options = Options()) -> dict[st
     Raises InputError for wrong settings, before anything is written, and RunError if the training fails.
     """
     forget_stale_ranks()
+    forget_pictures()
     alone = settings.trainer.devices == settings.trainer.num_nodes == 1
     try:
         with run.locked() if alone or is_first_process() else nullcontext():

@@ -22,7 +22,7 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.T
     Raises InputError for devices, options and loggers that this machine does not have.
     """
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
-    logger = _logger(cfg.logger.also, run)
+    logger = _logger(cfg.logger.also, run) or (_Unused() if cfg.callbacks else False)
     try:
         trainer = pl.Trainer(
             **options,
@@ -71,9 +71,19 @@ def close_loggers() -> None:
         wandb.finish()
 
 
-def _logger(also: dict[str, Any] | None, run: Run) -> Logger | bool:
+class _Unused(Logger):
+    """For callbacks that require a logger, such as LearningRateMonitor, where there is none."""
+
+    name = version = None
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None: ...
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None: ...
+
+
+def _logger(also: dict[str, Any] | None, run: Run) -> Logger | None:
     if also is None:
-        return False
+        return None
     ours = {"save_dir": str(run.path), "name": run.path.name, "run_name": run.path.name}
     filled = {key: ours.get(key) if value is None else value for key, value in also.items()}
     try:

@@ -1,15 +1,19 @@
 """A run stands for what it was trained with: overrides that mean something else today make it outdated."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
+from mnist_cnn.data.own import read_own
 from mnist_cnn.differences import UNSET, decisive, differences, neutral, outdated_by
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import Run
-from mnist_cnn.runs.standing import explain_differences, standing, standing_of
+from mnist_cnn.runs.standing import explain_differences, forget_pictures, standing, standing_of
 from mnist_cnn.settings import compose, conf_digest
 
 OVERRIDES = ("augment=elastic", "optimizer=sgd")
@@ -94,6 +98,27 @@ def test_a_run_on_the_sample_is_not_done_where_mnist_is_asked_for(tmp_path: Path
     run.finish({**run.result(), "dataset": "mnist-sample"})
     assert standing_of(run, compose()).is_done
     assert standing_of(run, settings).changed == {"dataset": ("mnist-sample", "mnist")}
+
+
+def test_changed_pictures_outdate_what_was_trained_on_them(tmp_path: Path) -> None:
+    for name in "abababab":
+        file = tmp_path / "pictures" / name / f"{len([*tmp_path.rglob('*.png')])}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.eye(28, dtype=np.uint8) * 200).save(file)
+    overrides = ("data=folder", f"data.dir={tmp_path / 'pictures'}")
+    settings = compose(*overrides)
+    run = complete(tmp_path / "run", decisive(settings.to_dict()), overrides, conf_digest())
+    before = read_own(tmp_path / "pictures", "ink", 0.2).name
+    run.finish({**run.result(), "dataset": before})
+    assert standing(run, overrides).is_done
+    Image.fromarray(np.eye(28, dtype=np.uint8)[::-1] * 200).save(tmp_path / "pictures" / "a" / "0.png")
+    forget_pictures()
+    ((then, now),) = (standing(run, overrides).changed or {}).values()
+    assert then == before != now
+    assert standing_of(run, settings).status == "outdated"
+    shutil.rmtree(tmp_path / "pictures")
+    forget_pictures()
+    assert standing(run, overrides).is_done
 
 
 def test_what_is_not_known_is_not_compared(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from mnist_cnn.training.start import Options
 from tests.recipes import SMALL
 
 
+class LogNumber(pl.Callback):
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log("number", float(trainer.current_epoch))
+
+
 def test_in_a_terminal_a_bar_shows_steps_loss_and_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120)
@@ -39,11 +44,37 @@ def test_the_seconds_of_a_resumed_epoch_include_those_before_the_interruption(tm
     epochs = EpochLog()
     epochs.load_state_dict({"rows": [], "seconds": [], "elapsed": 100.0})
     trainer, module = pl.Trainer(logger=False, enable_checkpointing=False), SlabClassifier(64)
+    trainer.optimizers = [torch.optim.SGD(module.parameters(), 0.5)]
     trainer.fit_loop._combined_loader = CombinedLoader(MNISTDataModule(name="sample").train_dataloader())
     module.train_metrics.update(torch.tensor(1.0), torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64))
     epochs.on_train_start(trainer, module)
     epochs.on_train_epoch_end(trainer, module)
     assert 100 <= epochs.seconds[0] < 110
+    assert epochs.rows[0]["lr"] == 0.5
+
+
+def test_the_learning_rate_and_what_callbacks_log_are_columns_of_metrics_csv(tmp_path: Path) -> None:
+    callbacks = {"lr": "lightning.pytorch.callbacks.LearningRateMonitor", "own": f"{__name__}.LogNumber"}
+    given = [f"+callbacks.{name}._target_={target}" for name, target in callbacks.items()]
+    cosine = ("scheduler=cosine", "optimizer.lr=0.01", "trainer.max_epochs=2")
+    run = Run(tmp_path)
+    train(compose(*SMALL, *cosine, *given), run)
+    curves = run.curves()
+    assert curves["lr"] == pytest.approx([0.005, 0.0])  # after half of the steps, and after all
+    assert curves["number"] == [0, 1]
+
+
+def test_a_run_from_before_a_column_existed_is_resumed(tmp_path: Path) -> None:
+    run, once = Run(tmp_path), compose(*SMALL)
+    train(once, run, Options(pause_after=1))
+    checkpoint = torch.load(run.last, weights_only=True)
+    for row in checkpoint["callbacks"]["EpochLog"]["rows"]:
+        del row["lr"]
+    torch.save(checkpoint, run.last)
+    train(compose(*SMALL, "trainer.max_epochs=2"), run)
+    assert [row["lr"] for row in run.rows()] == ["", "0.001"]
+    assert {"train/loss", "train/acc"} <= run.curves().keys()
+    assert "lr" not in run.curves()
 
 
 def test_without_a_terminal_each_epoch_prints_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

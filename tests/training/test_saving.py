@@ -209,4 +209,4 @@ def test_the_best_checkpoint_can_be_resumed(tmp_path: Path) -> None:
         compose(*SMALL, "data.val_size=500", "trainer.max_epochs=2", f"resume={best}"), Run(tmp_path / "more")
     )
     assert result["epochs"] == 2
-    assert (tmp_path / "more" / "metrics.csv").read_text().splitlines()[0].endswith("val/loss,val/acc")
+    assert (tmp_path / "more" / "metrics.csv").read_text().splitlines()[0].endswith("val/loss,val/acc,lr")
