@@ -43,6 +43,7 @@ def main() -> None:
         for suffix, theme in themes.items():
             page = browser.new_page(viewport=SIZE, device_scale_factor=2, color_scheme=theme)
             page.goto(options.page.resolve().as_uri())
+            page.add_style_tag(content="h1, h2 { visibility: hidden }")  # they would be cut off
             write_film([*film(page, options.digits)], options.out / f"page{suffix}")
         browser.close()
 
