@@ -1,7 +1,7 @@
 """Which test images the runs of a sweep misread: `python -m benchmarks.mistakes SWEEP [--png FILE]`.
 
 Prints the accuracies, mean and spread, that of the mean of all runs' probabilities, and how many of the mistakes are
-label errors; draws what more than half of the runs misread.
+label errors; draws what more than half of the runs misread, for light and for dark pages.
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
+    from benchmarks.charts import save
     from mnist_cnn.data import datasets
     from mnist_cnn.reports.plots.network import plot_digits
     from mnist_cnn.runs.checkpoint import load_classifier
@@ -55,7 +56,7 @@ def main() -> None:
         f"{times[index]}/{len(runs)}{', label error' if index in LABEL_ERRORS else ''}"
         for index in often
     ]
-    plot_digits(test.images[often], titles).savefig(options.png)
+    save(plot_digits(test.images[often], titles, columns=6), options.png)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import fast
+from benchmarks import charts, fast
 from benchmarks.compare import __main__ as compare
 
 
@@ -30,3 +30,17 @@ def test_the_time_to_an_accuracy_is_keras_epochs_to_the_same_mean() -> None:
     assert first.startswith("99.0% with 1 epochs: 0.9910 ± 0.0014 (0.9900 - 0.9920, n = 2) in 2.00 s")
     assert first.endswith("Keras needs 2 epochs: 10.0 times as long")
     assert second.endswith("Keras needs more than 14 epochs: over 17.5 times as long")
+
+
+def test_the_charts_read_means_and_spreads_from_cells() -> None:
+    assert charts.values("0.951 ± 0.009, 0.845 ± 0.022") == [(0.951, 0.009), (0.845, 0.022)]
+    assert charts.numbers("3,440") == [3440]
+    assert charts.numbers("turned by 15, 30, 45 degrees") == [15, 30, 45]
+
+
+def test_every_chart_is_drawn_from_its_table_in_the_readme() -> None:
+    bars = [text.get_text() for text in charts.compare().axes[0].texts]
+    assert bars == [cells[0] for cells in charts.read_table("| ms a step |").values()][::-1]
+    for name, chart in charts.CHARTS.items():
+        assert all(axes.has_data() for axes in chart().axes), name
+        assert f'srcset="{name}-dark.png"' in (charts.FOLDER / "README.md").read_text("utf-8")

@@ -30,6 +30,12 @@ def test_it_runs_and_shows_what_was_committed(tmp_path: Path) -> None:
     assert kinds(notebook) == committed
 
 
+def test_every_picture_has_an_alt_text() -> None:
+    cells = [cell for cell in nbformat.read(FILE, as_version=4).cells if cell.cell_type == "code"]
+    pictures = [each for cell in cells for each in cell.outputs if "image/png" in each.get("data", {})]
+    assert all(len(each.metadata["image/png"]["alt"]) > 20 for each in pictures)
+
+
 def test_it_is_small_and_names_no_folder() -> None:
     text = FILE.read_text()
     assert len(text) < 1_000_000

@@ -1,7 +1,7 @@
 """Time an epoch of the notebook's recipe beside its peers: `python -m benchmarks.compare [--rounds 5]`.
 
 Each peer is a process of its own; they take turns, an epoch each, `--rounds` times after one to warm up. Prints
-medians, spreads, and ratios to ours, round by round; then where our step's time goes. Draws the same beside the JSON.
+medians, spreads, and ratios to ours, round by round; then where our step's time goes.
 Peers whose packages are missing are left out by name.
 """
 
@@ -88,30 +88,6 @@ def table(epochs: dict[str, list[dict[str, Any]]], flops: float) -> str:
     return "\n".join(lines)
 
 
-def draw(epochs: dict[str, list[dict[str, Any]]], limit: float, file: Path) -> None:
-    """Draw a bar per peer, its range, and the milliseconds that the arithmetic alone would take."""
-    from matplotlib.figure import Figure
-
-    steps = {name: sorted(1e3 * epoch["seconds"] / STEPS for epoch in taken) for name, taken in epochs.items()}
-    names = sorted(steps, key=lambda name: median(steps[name]), reverse=True)
-    middles = [median(steps[name]) for name in names]
-    ranges = [
-        [middle - steps[name][0] for name, middle in zip(names, middles, strict=True)],
-        [steps[name][-1] - middle for name, middle in zip(names, middles, strict=True)],
-    ]
-    figure = Figure(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    colours = ["tab:orange" if name == "ours" else "tab:gray" for name in names]
-    bars = axes.barh(names, middles, xerr=ranges, color=colours, capsize=3)
-    axes.bar_label(bars, [f"{middle:.1f}" for middle in middles], padding=8)
-    axes.axvline(limit, color="tab:blue", linestyle="--", label="the arithmetic at the machine's peak")
-    axes.set_xlabel("milliseconds a step of 64 images (median; whiskers: fastest and slowest epoch)")
-    axes.margins(x=0.1)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
-
-
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").splitlines()[0])
@@ -135,7 +111,6 @@ def main() -> None:
     print(table(epochs, flops))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(epochs, indent=1))
-    draw(epochs, 1e3 * FLOP / flops, options.out.with_suffix(".png"))
     subprocess.run([sys.executable, "-m", "benchmarks.compare.parts", str(data_dir)], check=True)
 
 
