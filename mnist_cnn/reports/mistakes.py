@@ -24,14 +24,14 @@ def misread_tiles(answers: Answers, page: Path) -> list[Tile]:
         label, given = (answers.classes[int(each[i])] for each in (answers.labels, answers.predicted))
         text = f"{label} read as {given}, {_percent(float(answers.confidence[i]))}"
         encoded = base64.urlsafe_b64encode(answers.images[i].numpy().tobytes()).decode().rstrip("=")
-        tiles.append(
-            Tile(_to_png(answers.images[i]), text, f"{quote(page.name)}#image={encoded}" if page.is_file() else "")
-        )
+        link = f"{quote(page.name)}#image={encoded}" if page.is_file() else ""
+        tiles.append(Tile(_to_png(answers.images[i]), text, link))
     return tiles
 
 
 def _percent(share: float) -> str:
-    return ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
+    number = ">99" if share >= 0.995 else f"{100 * share:.0f}"
+    return f"{number}\N{NO-BREAK SPACE}%"
 
 
 def _to_png(image: UInt8[Tensor, "1 28 28"]) -> bytes:
