@@ -34,7 +34,6 @@ def report_run(run_or_file: str | os.PathLike[str], data_dir: Path | None = None
     page = run.path / "page.html" if run and Path(run_or_file).is_dir() else file.with_suffix(".page.html")
     values = {
         "name": run.path.name if run else file.name,
-        "dataset": trained.dataset,
         "status": run.status() if run else "",
         "headline": _headline(answers),
         "about": _about(trained, run),
@@ -64,9 +63,8 @@ def _headline(answers: Answers) -> str:
 def _about(trained: Trained, run: Run | None) -> list[str]:
     """Return what stands below the headline: the data set, the network's size, validation, and the date."""
     lines = [trained.dataset, f"{count_parameters(trained.classifier.net):,} parameters"]
-    result = run.result() if run else {}
-    if isinstance(accuracy := result.get("val/acc"), float):
-        held_out = result.get("settings", {}).get("data.val_size")
+    if run and isinstance(accuracy := run.result().get("val/acc"), float):
+        held_out = run.settings().get("data.val_size")
         images = f" of {held_out:,} images" if isinstance(held_out, int) else ""
         lines.append(f"in validation {100 * accuracy:.2f} %{images}")
     if run and (file := run.path / "result.json").is_file():
