@@ -1,16 +1,30 @@
 """What a classifier answers on the test images, also when they are shifted, turned or distorted."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
+from scipy.stats import binomtest
 from torch import Tensor
 
 from mnist_cnn.data.datasets import Images
 from mnist_cnn.data.distortions import distort
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.model.classifier import DigitClassifier
+
+_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of confidence: most answers are near 1
+
+
+class ConfidenceBin(NamedTuple):
+    """The answers whose confidence lies above `low`, up to `high`: how many, how sure, and the share that is right."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
 
 
 class Answers(NamedTuple):
@@ -37,6 +51,30 @@ class Answers(NamedTuple):
         order = self.confidence.argsort(descending=True, stable=True)
         return order[(self.predicted != self.labels)[order]]
 
+    @property
+    def right(self) -> int:
+        """The number of images that are classified correctly."""
+        return len(self.labels) - len(self.wrong)
+
+    def confidence_bins(self) -> list[ConfidenceBin]:
+        """Group the answers by their confidence, from doubtful to sure; without empty groups."""
+        confidence, right = self.confidence.double(), (self.predicted == self.labels).double()
+        place = torch.bucketize(confidence, torch.tensor(_EDGES, dtype=torch.float64)) - 1  # a bin has its upper edge
+        found = []
+        for number, (low, high) in enumerate(pairwise(_EDGES)):
+            if (here := place == number).any():
+                mean = (float(confidence[here].mean()), float(right[here].mean()))
+                found.append(ConfidenceBin(low, high, int(here.sum()), *mean))
+        return found
+
+    def calibration_error(self) -> float:
+        """Return the expected calibration error: how far confidence and accuracy differ, on average over the answers.
+
+        Guo et al. 2017, equation 3, here with the groups of `confidence_bins`.
+        """
+        gaps = [each.images * abs(each.accuracy - each.confidence) for each in self.confidence_bins()]
+        return sum(gaps) / len(self.labels)
+
     def confusion(self) -> Int64[Tensor, "classes classes"]:
         """Count how often each label (row) got each answer (column)."""
         n = len(self.classes)
@@ -53,6 +91,12 @@ class Answers(NamedTuple):
              2 * right / (named + images) if named + images else None)
             for name, right, named, images in rows
         ]  # fmt: skip
+
+
+def wilson(right: int, images: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's confidence interval for a share of images."""
+    interval = binomtest(right, images).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def answer(classifier: DigitClassifier, test: Images) -> Answers:

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnist_cnn.data.images import SIDE, scale
+from mnist_cnn.model.backend import forward
 from mnist_cnn.model.nets import fold
 
 _PATCH = 5  # pixels
@@ -50,7 +51,7 @@ def evidence(net: nn.Module, image: UInt8[Tensor, "1 28 28"], label: int) -> Flo
     patches = x.new_zeros(len(places), 1, SIDE, SIDE)
     patches[torch.arange(len(places), device=x.device), 0, places[:, 0], places[:, 1]] = 1
     covered = x * (1 - F.max_pool2d(patches, _PATCH, stride=1, padding=_PATCH // 2))
-    logits: Tensor = net(torch.cat([x[None], covered]))[:, label]
+    logits = forward(net, torch.cat([x[None], covered]))[:, label]
     fall = x.new_zeros(SIDE, SIDE)
     fall[near_ink] = logits[0] - logits[1:]
     return fall

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,23 +17,41 @@ TEMPLATES = Path(__file__).with_name("templates")
 _DPI = 130
 
 
+class Tile(NamedTuple):
+    """A small image of a grid: a PNG file, the text below it, and where it leads to (nowhere if empty)."""
+
+    png: bytes
+    text: str
+    link: str = ""
+
+    def data_url(self) -> str:
+        """Return the image as a URL that contains it."""
+        return _data_url(self.png)
+
+
 class Picture(NamedTuple):
-    """A figure with its name as a file, its title, and a caption that says how to read it."""
+    """A figure with its name as a file, its title, a caption that says how to read it, and its finding in words.
+
+    `draw` is called when the figure is needed. A page shows `tiles` in its place, if there are any.
+    """
 
     name: str
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
+    finding: str = ""
+    tiles: Sequence[Tile] = ()
 
     def png(self) -> bytes:
         """Draw the figure."""
         drawn = io.BytesIO()
-        self.figure.savefig(drawn, dpi=_DPI, format="png")
+        self.draw().savefig(drawn, dpi=_DPI, format="png")
         return drawn.getvalue()
 
-    def data_url(self) -> str:
-        """Return the drawn figure as a URL that contains it."""
-        return f"data:image/png;base64,{base64.b64encode(self.png()).decode()}"
+    def image(self) -> tuple[str, int]:
+        """Return the drawn figure as a URL that contains it, and its width in pixels."""
+        png = self.png()
+        return _data_url(png), int.from_bytes(png[16:20])  # where a PNG file has its width
 
 
 class Page(NamedTuple):
@@ -62,6 +81,10 @@ class Page(NamedTuple):
         for picture in self.pictures:
             name = re.sub(r"[^\w.-]", "_", picture.name)  # it may come from a stranger's run
             _write(folder / f"{name}.png", picture.png())
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _write(file: Path, content: bytes) -> None:

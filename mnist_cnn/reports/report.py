@@ -1,7 +1,9 @@
 """Write report.html about a run or a sweep. torch and matplotlib are imported late: wrong names answer at once."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_cnn.cli import command_line
 from mnist_cnn.errors import InputError, missing_package
@@ -10,10 +12,18 @@ from mnist_cnn.runs.directory import checkpoint_file
 from mnist_cnn.runs.latest import follow
 from mnist_cnn.runs.table import find_runs
 
+if TYPE_CHECKING:
+    from mnist_cnn.reports.page import Page
 
-def write_report(path: str | Path, png: Path | None = None, data_dir: Path | None = None) -> str:
+Report = Callable[[Path, Path | None], "Page"]  # from a folder, and the folder with the data set
+
+
+def write_report(
+    path: str | Path, png: Path | None = None, data_dir: Path | None = None, report: Report | None = None
+) -> str:
     """Write the page about a run, a checkpoint file or a sweep; or, with `png`, only its pictures, into that folder.
 
+    `report` returns the page of another folder, such as that of a search.
     Returns where. Raises InputError for what cannot be shown, RunError if nothing can be written.
     """
     check_packages()
@@ -22,21 +32,31 @@ def write_report(path: str | Path, png: Path | None = None, data_dir: Path | Non
         raise InputError(f"there is no {path}: give a run directory, a sweep's folder or a .ckpt file")
     if png is not None and png.exists() and not png.is_dir():
         raise InputError(f"--png {png} is a file: give a folder")
-    is_sweep = path.is_dir() and not _is_run(path) and bool(find_runs(path))
-    if not is_sweep:
+    is_sweep = not report and path.is_dir() and not _is_run(path) and bool(find_runs(path))
+    if not report and not is_sweep:
         checkpoint_file(path)
     from mnist_cnn.model.backend import use_exact_kernels
-    from mnist_cnn.reports.run_report import report_run
-    from mnist_cnn.reports.sweep_report import report_sweep
 
     use_exact_kernels()
-    page = report_sweep(path, data_dir) if is_sweep else report_run(path, data_dir)
+    page = (report or (_report_sweep if is_sweep else _report_run))(path, data_dir)
     if png is not None:
         page.write_pictures(png)
         return f"{len(page.pictures)} pictures in {png}"
     destination = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     page.write(destination)
     return relative(destination)
+
+
+def _report_run(path: Path, data_dir: Path | None) -> "Page":
+    from mnist_cnn.reports.run_report import report_run
+
+    return report_run(path, data_dir)
+
+
+def _report_sweep(path: Path, data_dir: Path | None) -> "Page":
+    from mnist_cnn.reports.sweep_report import report_sweep
+
+    return report_sweep(path, data_dir)
 
 
 def report_or_hint(folder: Path, now: bool) -> str:

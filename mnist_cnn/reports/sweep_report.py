@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import mean
 
 from mnist_cnn.data.strengths import STRENGTHS
 from mnist_cnn.errors import InputError
@@ -10,14 +12,16 @@ from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.summary import LayerRow, layer_rows
 from mnist_cnn.reports import plots
 from mnist_cnn.reports.answers import Robustness, robustness, spread_subset
+from mnist_cnn.reports.comparison import compare_with_best, paired_by
 from mnist_cnn.reports.page import TEMPLATES, Page, Picture
+from mnist_cnn.reports.sweep_table import lay_out
 from mnist_cnn.runs.checkpoint import load_classifier
 from mnist_cnn.runs.rendering import Row, Table
 from mnist_cnn.runs.table import RANKED_BY, compare, find_runs, number_or_text
 from mnist_cnn.runs.trained import load_trained
 
 _MOST_LINES = 8  # in one plot: as many as there are colours
-_DISTORTED = 2_000  # test images, for each run: 4 s
+_DISTORTED = 500  # test images, for each run: 1.5 s of CPU
 
 
 def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
@@ -30,17 +34,33 @@ def report_sweep(folder: Path, data_dir: Path | None = None) -> Page:
     rows = {_label(row): row for row in table.rows if row.complete}
     if not rows:
         raise InputError(f"{folder} holds no complete run: there is nothing to compare yet")
-    head, *lines = table.cells()
+    is_ranked = len(rows) > 1 and all(RANKED_BY in row.figures for row in rows.values())
+    best = next(iter(rows.values())) if is_ranked else None
     networks = {label: load_classifier(row.complete[0].path) for label, row in rows.items()}
     values = {
         "name": folder.resolve().name,
         "command": _commands(folder),
-        "head": head,
-        "lines": lines,
+        "datasets": _datasets(rows),
+        "sheet": lay_out(table, folder, best),
         "note": table.note,
+        "conclusions": _conclusions(rows, best),
         "networks": _distinct({label: layer_rows(each.net) for label, each in networks.items()}),
     }
     return Page(TEMPLATES / "sweep.html", values, list(_pictures(table, rows, data_dir)))
+
+
+def _conclusions(rows: Mapping[str, Row], best: Row | None) -> list[str]:
+    """Say in sentences how the best row compares with the others, the next one first."""
+    if len(rows) < 2:
+        return []
+    if best is None:
+        return [f"Not all runs have {RANKED_BY}, and the test set is no basis for a choice: set data.val_size."]
+    if len(_datasets(rows)) > 1:
+        return ["The runs were trained on different data sets, and are not compared."]
+    ranked = [*rows.values()]
+    how, winner = paired_by(ranked), _short_label(best)
+    compared = compare_with_best(ranked, RANKED_BY)
+    return [each.describe(RANKED_BY, winner, _short_label(each.other), how) for each in compared]
 
 
 def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> Iterator[Picture]:
@@ -49,19 +69,22 @@ def _pictures(table: Table, rows: Mapping[str, Row], data_dir: Path | None) -> I
     for key in varied if names else []:
         figures = {name: _by_other_keys(key, name, table.keys, list(rows.values())) for name in names}
         if len(figures[names[0]]) <= _MOST_LINES:
-            caption = "Small dots are runs, large ones their mean ± standard deviation. Values are evenly spaced."
-            yield Picture(f"by-{key}", f"Accuracy by {key}", caption, plots.plot_swept(key, figures))
+            values = {value for group in figures[names[0]].values() for value in group}
+            spaced = "The axis is logarithmic." if plots.spans_decades([*values]) else "Values are evenly spaced."
+            caption = f"Small dots are runs, large ones their mean ± standard deviation. {spaced}"
+            draw = partial(plots.plot_swept, key, figures)
+            yield Picture(f"by-{key}", f"Accuracy by {key}", caption, draw, _means(names[0], rows))
     shown = dict(list(rows.items())[:_MOST_LINES])
     first = "" if len(shown) == len(rows) else f" The first {_MOST_LINES} rows of the table."
     epochs = {label: [run.curves() for run in row.complete] for label, row in shown.items()}
     if all({"train/loss", "train/acc"} <= run.keys() for runs in epochs.values() for run in runs):
         caption = f"Thin lines are runs, thick ones their mean. Training is measured while the weights change.{first}"
-        yield Picture("curves", "Learning curves", caption, plots.plot_curves(epochs))
-    if len({run.result().get("dataset") for row in shown.values() for run in row.complete}) == 1:
+        yield Picture("curves", "Learning curves", caption, partial(plots.plot_curves, epochs))
+    if len(_datasets(shown)) == 1:
         found, images, classes = _robustness(shown, data_dir)
         spread = "mean ± standard deviation. Dotted line: random guessing"
         caption = f"Test images shifted, turned, and elastically distorted: {spread}.{first}"
-        yield Picture("robustness", "Robustness", caption, plots.plot_robustness(found, images, classes))
+        yield Picture("robustness", "Robustness", caption, partial(plots.plot_robustness, found, images, classes))
 
 
 def _robustness(rows: Mapping[str, Row], data_dir: Path | None) -> tuple[dict[str, list[list[Robustness]]], int, int]:
@@ -89,6 +112,22 @@ def _commands(folder: Path) -> str:
     """Return the commands that the sweep has recorded; nothing for a search, or a folder of single runs."""
     file = folder / "command.txt"
     return file.read_text("utf-8").strip() if file.is_file() else ""
+
+
+def _datasets(rows: Mapping[str, Row]) -> list[str]:
+    return sorted({str(run.result().get("dataset")) for row in rows.values() for run in row.complete})
+
+
+def _means(name: str, rows: Mapping[str, Row]) -> str:
+    """Say the mean of a figure in each row, of the first eight."""
+    return f"{name}: " + "; ".join(
+        f"{label} {mean(row.figures[name]):.4f}" for label, row in [*rows.items()][:_MOST_LINES]
+    )
+
+
+def _short_label(row: Row) -> str:
+    """Return the label of a row in a sentence: the value alone, if only one key was swept."""
+    return next(iter(row.swept.values())) or "(default)" if len(row.swept) == 1 else _label(row)
 
 
 def _label(row: Row) -> str:

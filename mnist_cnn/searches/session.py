@@ -20,7 +20,18 @@ from mnist_cnn.runs.directory import InUse, Run
 from mnist_cnn.runs.standing import explain_differences, standing
 from mnist_cnn.schema import Search
 from mnist_cnn.searches.proposals import explain_importances, propose
-from mnist_cnn.searches.trials import WAIT, Step, Trial, add_trial, next_step, read_json, read_trials, rungs, winner
+from mnist_cnn.searches.trials import (
+    WAIT,
+    Step,
+    Trial,
+    add_trial,
+    next_step,
+    read_json,
+    read_trials,
+    rungs,
+    status,
+    winner,
+)
 from mnist_cnn.settings import by_key, compose, conf_digest
 from mnist_cnn.sweeps.job import attempt
 from mnist_cnn.training.start import Options, train
@@ -98,11 +109,7 @@ class Session:
         return read_trials(self.folder)
 
     def status(self, trial: Trial) -> str:
-        """Return the status of its run, except that it is complete after its last epoch, and paused at a rung."""
-        status = trial.run.status()
-        if trial.epochs >= self.epochs and status != "failed":
-            return "complete"
-        return "paused" if status == "interrupted" and trial.epochs in self.levels else status
+        return status(trial, self.levels)
 
     def importances(self) -> str:
         return explain_importances(self.search, self.levels[0], self.trials())
@@ -112,7 +119,7 @@ class Session:
 
     def command(self, trial: Trial) -> list[str]:
         """Return all overrides of a trial, each key once."""
-        return [f"{key}={value}" for key, value in by_key((*self.overrides, *trial.overrides)).items()]
+        return trial.command(self.overrides)
 
     def test(self, trial: Trial) -> dict[str, Any]:
         """Evaluate the winner on the test images, once."""

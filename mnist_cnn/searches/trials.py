@@ -14,6 +14,7 @@ from typing import Any
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.settings import by_key
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Trial:
     @property
     def overrides(self) -> list[str]:
         return [f"{key}={value}" for key, value in self.params.items()]
+
+    def command(self, shared: Sequence[str]) -> list[str]:
+        """Return all overrides, with those that the trials of a search share, each key once."""
+        return [f"{key}={value}" for key, value in by_key((*shared, *self.overrides)).items()]
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,14 @@ def survivors(trials: Sequence[Trial], level: int, reduction: int) -> list[Trial
     """Return the trials that are promoted from a rung: the best by val/acc there, of equals the earlier."""
     ranked = sorted(trials, key=lambda trial: (-trial.scores[level - 1], trial.number))
     return ranked[: max(1, len(trials) // reduction)]
+
+
+def status(trial: Trial, levels: Sequence[int]) -> str:
+    """Return the status of its run, except that it is complete after its last epoch, and paused at a rung."""
+    found = trial.run.status()
+    if trial.epochs >= levels[-1] and found != "failed":
+        return "complete"
+    return "paused" if found == "interrupted" and trial.epochs in levels else found
 
 
 def winner(trials: Sequence[Trial], epochs: int) -> Trial | None:

@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from mnist_cnn.data.datasets import DIGITS, Dataset, Images
 from mnist_cnn.data.strengths import STRENGTHS
-from mnist_cnn.reports.answers import Answers, answer, robustness
+from mnist_cnn.reports.answers import Answers, answer, robustness, wilson
 from mnist_cnn.runs.checkpoint import load_classifier
 from tests.conftest import Trained
 
@@ -14,6 +15,22 @@ def test_answers_are_counted_and_mistakes_are_sorted_by_confidence() -> None:
     assert answers.wrong.tolist() == [2, 3, 1]
     confusion = answers.confusion()
     assert (confusion[3, 3], confusion[3, 8], confusion[5, 6], confusion[7, 1], confusion.sum()) == (1, 1, 1, 1, 4)
+
+
+def test_the_calibration_error_is_the_mean_gap_over_all_answers() -> None:
+    labels, said = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
+    probabilities = torch.full((4, 10), 0.0)
+    probabilities[range(4), said] = torch.tensor([0.92, 0.94, 0.91, 0.55])
+    answers = Answers(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), labels, probabilities, DIGITS)
+    assert [(each.images, each.high) for each in answers.confidence_bins()] == [(1, 0.6), (3, 0.95)]
+    expected = (abs(1 - 0.55) + 3 * abs(2 / 3 - (0.92 + 0.94 + 0.91) / 3)) / 4
+    assert answers.calibration_error() == pytest.approx(expected)
+
+
+def test_an_interval_for_a_share_is_wilsons() -> None:
+    z, n, p = 1.959964, 10_000, 0.9881
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert wilson(9881, n) == pytest.approx([(middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
 
 
 def test_a_classifiers_answers_have_the_accuracy_of_its_test(trained: Trained, sample: Dataset) -> None:

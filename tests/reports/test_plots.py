@@ -1,9 +1,11 @@
 import io
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -44,6 +46,12 @@ def test_learning_curves_show_what_was_measured() -> None:
     figure = plots.plot_learning(EPOCHS, {"test/loss": 0.25, "test/acc": 0.94})
     assert lines(figure, 0) == [[0.5, 0.1], [0.3, 0.2], [0.25]]
     assert lines(figure, 1) == [[0.8, 0.97], [0.9, 0.95], [0.94]]
+    assert len(figure.axes) == 2
+
+
+def test_learning_curves_end_with_the_learning_rate() -> None:
+    figure = plots.plot_learning({**EPOCHS, "lr": [0.001, 0.0005]}, {})
+    assert lines(figure, 2) == [[0.001, 0.0005]]
 
 
 @pytest.mark.parametrize("least", [0.015, 1e-6])
@@ -62,6 +70,22 @@ def test_the_confusion_matrix_has_all_counts(answers: Answers) -> None:
     assert figure.axes[0].get_title(loc="left") == "100 mistakes in 200 test images"
 
 
+def luminance(colour: Sequence[float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_only_mistakes_are_shaded_and_all_counts_are_readable(answers: Answers) -> None:
+    axes = plots.plot_confusion(answers).axes[0]
+    shown = axes.images[0].to_rgba(axes.images[0].get_array())
+    assert (shown[answers.confusion().numpy() == 0, 3] == 0).all()
+    assert (np.diagonal(shown[..., 3]) == 0).all()
+    for text in axes.texts:
+        given, label = map(int, text.get_position())
+        paper = shown[label, given] if shown[label, given, 3] else (1, 1, 1)
+        assert (luminance(paper) + 0.05) / (luminance(to_rgb(text.get_color())) + 0.05) >= 4.5
+
+
 def test_mistakes_say_what_was_read(answers: Answers) -> None:
     figure = plots.plot_misclassified(answers)
     first = int(answers.wrong[0])
@@ -73,7 +97,7 @@ def test_calibration_compares_confidence_with_accuracy(answers: Answers) -> None
     figure = plots.plot_calibration(answers)
     (accuracy, *_, confidence) = lines(figure, 0)
     assert (accuracy, confidence) == (pytest.approx([0.5]), pytest.approx([0.75]))
-    assert figure.axes[0].get_title(loc="left").endswith("0.2500")
+    assert figure.axes[0].get_title(loc="left") == "expected calibration error (ECE): 0.2500"
 
 
 def test_all_maps_and_kernels_are_tiles(sample: Dataset) -> None:
@@ -81,10 +105,13 @@ def test_all_maps_and_kernels_are_tiles(sample: Dataset) -> None:
     maps = response_maps(net, image)
     figure = plots.plot_response_maps(image, maps)
     shown = [axes.images[0].get_array() for axes in figure.axes]
-    assert [each.shape for each in shown[1:]] == [(8 * 27 - 1, 4 * 27 - 1), (8 * 12 - 1, 8 * 12 - 1), (31, 63)]
-    np.testing.assert_array_equal(shown[1][27:53, 27:53], maps[0].maps[5])  # second row, second column
+    assert [each.shape for each in shown[1:]] == [(4 * 27 - 1, 8 * 27 - 1), (4 * 12 - 1, 16 * 12 - 1), (31, 63)]
+    np.testing.assert_array_equal(shown[1][27:53, 27:53], maps[0].maps[9])  # second row, second column
     kernels = plots.plot_kernels(net.conv1.weight.detach()[:, 0]).axes[0].images[0].get_array()
-    np.testing.assert_array_equal(kernels[:3, 4:7], net.conv1.weight[1, 0].detach())
+    np.testing.assert_array_equal(kernels[1:13:4, 14:26:4], net.conv1.weight[1, 0].detach())  # 4 pixels per weight
+    edges = kernels.mask if np.ma.isMaskedArray(kernels) else np.isnan(kernels)
+    assert edges[0].all()
+    assert edges[:, 13].all()
 
 
 def test_evidence_lies_over_its_digit(sample: Dataset) -> None:
@@ -98,6 +125,28 @@ def test_swept_values_are_in_order_with_mean_and_spread() -> None:
     figure = plots.plot_swept("data.train_size", figures)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["50", "1000"]
     assert lines(figure, 0)[0] == pytest.approx([0.5, 0.85])
+
+
+def test_two_decades_get_a_log_axis_and_all_panels_one_scale() -> None:
+    groups = {"": {"0.1": [0.6], "0.001": [0.9], "0.01": [0.8]}}
+    figure = plots.plot_swept("optimizer.lr", {"val/acc": groups, "test/acc": {"": {"0.1": [0.2], "0.001": [0.3]}}})
+    first, second = figure.axes
+    assert [tick.get_text() for tick in first.get_xticklabels()] == ["0.001", "0.01", "0.1"]
+    assert list(first.lines[0].get_xdata()) == pytest.approx([-3, -2, -1])
+    assert first.get_ylim() == second.get_ylim()
+    assert not plots.spans_decades(["1", "99"])
+    assert not plots.spans_decades(["0", "100"])
+    assert not plots.spans_decades(["1", "100", "adam"])
+
+
+def test_trials_are_shown_by_every_hyperparameter() -> None:
+    rates = [0.0001, 0.01, 0.001, 0.002, 0.005]
+    params = [{"optimizer": "sgd" if rate < 0.001 else "adam", "lr": rate} for rate in rates]
+    by_name, by_rate = plots.plot_trials(params, [0.1, 0.2, 0.3, 0.4, 0.5], "val/acc", 2, {"lr"}).axes
+    assert [tick.get_text() for tick in by_name.get_xticklabels()] == ["adam", "sgd"]
+    assert list(by_name.lines[0].get_xdata()) == [1, 0, 0, 0, 0]
+    assert (by_rate.get_xscale(), list(by_rate.lines[0].get_xdata())) == ("log", rates)
+    assert list(by_rate.lines[1].get_xydata()[0]) == [0.001, 0.3]
 
 
 def test_curves_show_the_gap_between_training_and_validation() -> None:

@@ -3,17 +3,22 @@ import json
 import os
 import re
 import shutil
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from scipy.stats import binomtest
 
 from mnist_cnn import report
 from mnist_cnn.reports import run_report, sweep_report
 from mnist_cnn.reports.report import write_report
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.trained import load_trained
 from mnist_cnn.settings import compose
 from mnist_cnn.training.start import Options, train
 from tests.conftest import Answer, Trained, one_line
@@ -74,12 +79,16 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def pictures(page: str) -> Sequence[str]:
-    return sorted(re.findall(r'<h2 id="([\w.-]+)">[^<]*</h2>\s*<figure>\s*<img src="data:image/png;base64,', page))
+    head = r'<h2 id="([\w.-]+)">[^<]*</h2>\s*<figure>\s*(?:<div class="wide">|<ul class="tiles">\s*<li>)'
+    return sorted(re.findall(rf'{head}<img src="data:image/png;base64,', page))
 
 
 def test_a_page_has_the_run_and_all_its_pictures(page: str, trained: Trained) -> None:
     assert pictures(page) == RUN_PICTURES
-    assert f"<h1>{100 * trained.result['test/acc']:.2f} % of 1,000 test images</h1>" in page
+    right = round(1000 * trained.result["test/acc"])
+    low, high = binomtest(right, 1000).proportion_ci(method="wilson")
+    interval = f"(95 % CI {100 * low:.1f}–{100 * high:.1f})"
+    assert f"<h1>{right / 10:.2f} % of 1,000 test images read correctly {interval}</h1>" in page
     assert "max_epochs: 5" in page
     assert "conv3 (Conv2d)" in page
     assert "104,202" in page
@@ -96,9 +105,29 @@ def test_a_sweeps_page_compares_its_complete_runs(sweep: Path, cli: Cli) -> None
     assert (answer.status, answer.err) == (0, "")
     page = (sweep / "report.html").read_text()
     assert pictures(page) == ["by-model.hidden", "curves", "robustness"]
-    assert "<td>failed</td>" in page
+    assert re.search(r">failed\s*</td>", page)
     assert page.count("<td>dense1 (Linear)</td>") == 2  # two networks
     assert "25,450" in page  # parameters of the larger
+
+
+def test_a_sweeps_page_says_who_is_ahead_and_links_the_runs(sweep: Path) -> None:
+    page = sweep_report.report_sweep(sweep).html()
+    (told,) = re.findall(r"<p>(32 is (?:ahead of|behind) 8 by .* \(n = 2, paired by seed, .*with n = 2, .*)</p>", page)
+    first, second = (
+        [Run(sweep / f"hidden={hidden},seed={seed}").result()["val/acc"] for seed in (0, 1)] for hidden in (32, 8)
+    )
+    assert f"{100 * abs(mean(first) - mean(second)):.2f} ± " in told
+    assert '<a href="hidden%3D32%2Cseed%3D0/">seed 0</a>' in page
+    assert "mnist-sample" in page
+
+
+def test_without_validation_the_test_set_is_no_basis_for_a_choice(sweep: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sweep, tmp_path / "sweep"))
+    for run in map(Run, folder.glob("hidden=*")):
+        run.finish({key: value for key, value in run.result().items() if not key.startswith("val/")})
+    page = sweep_report.report_sweep(folder).html()
+    assert "the test set is no basis for a choice" in page
+    assert "(best)" not in page
 
 
 def test_a_page_shows_the_commands_that_the_sweep_recorded(sweep: Path, tmp_path: Path, cli: Cli) -> None:
@@ -154,6 +183,29 @@ def test_an_interrupted_run_is_shown_as_such(run: Path, cli: Cli) -> None:
     (run / "result.json").unlink()
     assert cli(report.main, run).status == 0
     assert "This run is not complete (interrupted)" in (run / "report.html").read_text()
+
+
+def test_misread_images_open_in_the_page_to_draw_on(run: Path) -> None:
+    assert "page.html" not in run_report.report_run(run).html()
+    (run / "page.html").touch()
+    links = re.findall(r'<li><a href="page.html#image=([\w-]+)"><img', run_report.report_run(run).html())
+    trained = load_trained(run)
+    images = torch.stack(
+        [torch.frombuffer(bytearray(urlsafe_b64decode(f"{each}==")), dtype=torch.uint8) for each in links]
+    )
+    tested = trained.test.images.flatten(1)
+    found = [(tested == image).all(dim=1).nonzero()[0].item() for image in images]
+    predicted = trained.classifier.predict(trained.test.images[found]).labels
+    assert len(found) == 24
+    assert (predicted != trained.test.labels[found]).all()
+
+
+def test_alternative_texts_say_what_was_found(page: str, trained: Trained) -> None:
+    mistakes = round(1000 * (1 - trained.result["test/acc"]))
+    assert re.search(
+        rf'alt="Confusion matrix\. {mistakes} mistakes in 1,000 test images; most often \d read as \d: ', page
+    )
+    assert f'alt="Learning curves. After 5 epochs: train/acc {trained.result["train/acc"]:.4f}"' in page
 
 
 def test_a_checkpoint_file_gets_a_page_beside_it(dense: Path, tmp_path: Path, cli: Cli) -> None:

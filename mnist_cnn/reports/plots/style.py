@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")  # Okabe, Ito
 INK: Final = "gray_r"  # a digit, or a response: the darker, the more
 TILES: Final = mpl.colormaps[INK].with_extremes(bad="#c5d9e8")  # the gaps between tiles
-SIGNED: Final = "RdBu_r"  # red above zero, blue below
-GREY: Final = "#777777"
+SIGNED: Final = mpl.colormaps["RdBu_r"].with_extremes(bad="#999999")  # red above zero, blue below; gaps are grey
+GREY: Final = "#666666"
 LONGEST_NAME: Final = 12  # letters of a class
 
 P = ParamSpec("P")
@@ -34,11 +34,11 @@ def with_style(plot: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, widths: Sequence[float] | None = None
+    width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
 ) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure of that size, in inches, and its panels, row by row."""
     figure = Figure(figsize=(width, height))
-    return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=widths).flat)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
 
 
 def hide_ticks(axes: Axes) -> None:
