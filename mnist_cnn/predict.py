@@ -25,13 +25,15 @@ _BATCH = 1000  # pictures in memory and per forward pass: 2.5 times as fast as o
 class Answer(NamedTuple):
     """What a picture shows and its probability, or the reason why the picture could not be read.
 
-    `kind` is "digit" or, for other classes, "label": `shown` is then the name of a class.
+    `kind` is "digit" or, for other classes, "label": `shown` is then the name of a class. `unfamiliar`: the picture
+    does not resemble the training images of that class; None where the run's data are not at hand.
     """
 
     file: str
     kind: str = "digit"
     shown: int | str | None = None
     probability: float | None = None
+    unfamiliar: bool | None = None
     error: str | None = None
 
 
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per picture")
     form.add_argument(
-        "--csv", action="store_true", help="print a table of the columns file, digit (or label) and probability"
+        "--csv",
+        action="store_true",
+        help="print the columns file, digit (or label), probability, unfamiliar",
     )
     options = parser.parse_args(arguments)
     files = [file for name in options.images for file in find_pictures(name)]
@@ -57,16 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     for number, answer in enumerate(predict(options.run, files, options.device)):
         if options.csv and number == 0:
-            table.writerow(("file", answer.kind, "probability"))
+            table.writerow(("file", answer.kind, "probability", "unfamiliar"))
         if answer.error is not None:
             print(f"error: {answer.error}", file=sys.stderr)
             status = 2
         elif options.json:
-            print(json.dumps({"file": answer.file, answer.kind: answer.shown, "probability": answer.probability}))
+            found = {"probability": answer.probability, "unfamiliar": answer.unfamiliar}
+            print(json.dumps({"file": answer.file, answer.kind: answer.shown, **found}))
         elif options.csv:
-            table.writerow((answer.file, answer.shown, answer.probability))
+            table.writerow((answer.file, answer.shown, answer.probability, answer.unfamiliar))
         else:
-            print(f"{answer.file}  {answer.shown}  {answer.probability:.4f}")
+            hint = "  unlike the training images" if answer.unfamiliar else ""
+            print(f"{answer.file}  {answer.shown}  {answer.probability:.4f}{hint}")
     return status
 
 
@@ -93,6 +99,7 @@ def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Ite
     from mnist_cnn.data.pictures import read_picture
     from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
     from mnist_cnn.runs.checkpoint import load_classifier
+    from mnist_cnn.runs.familiar import load_familiarity
 
     def read(file: str) -> torch.Tensor | InputError:
         if os.path.isdir(file):  # noqa: PTH112
@@ -105,24 +112,33 @@ def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Ite
     use_exact_kernels()
     with device_errors("try --device cpu"):
         classifier = load_classifier(path, choose_device(device))
+        familiarity = load_familiarity(path, classifier)
     for start in range(0, len(files), _BATCH):
         batch = files[start : start + _BATCH]
         pictures = [read(file) for file in batch]
         images = [picture for picture in pictures if isinstance(picture, torch.Tensor)]
         with device_errors("try --device cpu"):
-            rows = iter(classifier.predict(torch.stack(images)).probabilities.tolist() if images else [])
+            rows = classifier.predict(torch.stack(images)).probabilities.tolist() if images else []
+            doubts = (
+                familiarity.are_unfamiliar(classifier, torch.stack(images)).tolist()
+                if familiarity and images
+                else [None] * len(images)
+            )
+        found = zip(rows, doubts, strict=True)
         for file, picture in zip(batch, pictures, strict=True):
-            yield _answer(file, picture, rows, classifier.classes)
+            yield _answer(file, picture, found, classifier.classes)
 
 
-def _answer(file: str, picture: object, rows: Iterator[list[float]], classes: Sequence[str]) -> Answer:
-    """Return the next row's class and probability, or the error."""
+def _answer(
+    file: str, picture: object, found: Iterator[tuple[list[float], bool | None]], classes: Sequence[str]
+) -> Answer:
+    """Return the class and the probability of what was found next, or the error."""
     kind = "digit" if classes == tuple(map(str, range(10))) else "label"
     if isinstance(picture, InputError):
         return Answer(file, kind, error=str(picture))
-    row = next(rows)
+    row, unfamiliar = next(found)
     label = row.index(max(row))
-    return Answer(file, kind, label if kind == "digit" else classes[label], round(max(row), 6))
+    return Answer(file, kind, label if kind == "digit" else classes[label], round(max(row), 6), unfamiliar)
 
 
 if __name__ == "__main__":

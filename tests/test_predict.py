@@ -83,9 +83,9 @@ def test_csv_is_a_table_that_names_its_columns(
     answer = cli(predict.main, trained.path, odd, tmp_path / "missing.png", pictures[1], "--csv")
     rows = list(csv.DictReader(io.StringIO(answer.out)))
     expected = list(predict.predict(str(trained.path), [str(odd), str(pictures[1])]))
-    assert [tuple(row) for row in rows] == [("file", "digit", "probability")] * 2
-    assert [(row["file"], int(row["digit"]), float(row["probability"])) for row in rows] == [
-        (each.file, each.shown, each.probability) for each in expected
+    assert [tuple(row) for row in rows] == [("file", "digit", "probability", "unfamiliar")] * 2
+    assert [(row["file"], int(row["digit"]), float(row["probability"]), row["unfamiliar"]) for row in rows] == [
+        (each.file, each.shown, each.probability, str(each.unfamiliar)) for each in expected
     ]
     assert answer.status == 2
 

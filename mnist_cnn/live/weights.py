@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_cnn.errors import InputError
 
@@ -31,10 +31,15 @@ def round_to_float16(net: nn.Module) -> bool:
 
 
 def pack_net(net: nn.Sequential, dtype: str) -> PackedNet:
-    """Describe a network, its weights as float16 or float32, in little-endian order."""
-    numbers = torch.cat([weights.flatten() for weights in net.state_dict().values()]).cpu().numpy()
+    """Describe a network, its weights as float16 or float32."""
+    numbers = torch.cat([weights.flatten() for weights in net.state_dict().values()])
+    return PackedNet([*_layers(net)], encode(numbers, dtype), dtype)
+
+
+def encode(numbers: Tensor, dtype: str) -> str:
+    """Write numbers as base64 of float16 or float32, in little-endian order."""
     code = {"float16": "<f2", "float32": "<f4"}[dtype]
-    return PackedNet([*_layers(net)], base64.b64encode(numbers.astype(code).tobytes()).decode(), dtype)
+    return base64.b64encode(numbers.cpu().numpy().astype(code).tobytes()).decode()
 
 
 def _layers(net: nn.Sequential) -> Iterator[dict[str, Any]]:

@@ -44,6 +44,7 @@ def page(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Iterat
     page.on("pageerror", lambda error: noise.append(str(error)))
     page.on("request", lambda asked: noise.append(asked.url) if asked.url != file.as_uri() else None)
     page.goto(file.as_uri())
+    draw(page, [])  # waits for the next frame
     yield page
     context.close()
     assert noise == []
@@ -97,27 +98,120 @@ def test_ten_digits_drawn_by_mouse_or_finger_are_answered_as_by_pytorch(
             assert shown_digit(page) == str(int(expected.digits)), drawing
 
 
-def test_undo_and_clear_lead_back_to_an_empty_sheet(page: Page) -> None:
-    page.get_by_role("button", name="Clear").click()
-    draw(page, [])  # waits for the next frame
-    assert page.locator("#answer").inner_text() == "Draw a digit from 0 to 9."
-    draw(page, [[(140, 40), (140, 240)], [(40, 240), (240, 240)]])
-    assert shown_digit(page) != ""
-    page.get_by_role("button", name="Undo").click()
+def pressed(page: Page, button: str) -> Page:
+    page.get_by_role("button", name=button, exact=True).click()
     draw(page, [])
-    assert shown_digit(page) == "1"
-    page.get_by_role("button", name="Undo").click()
+    return page
+
+
+def test_undo_brings_back_what_clear_or_a_test_image_took(page: Page) -> None:
+    assert pressed(page, "Clear").locator("#answer").inner_text().strip() == "Draw a digit from 0 to 9."
+    draw(page, [[(140, 40), (140, 240)], [(40, 240), (240, 240)]])
+    both = shown_digit(page)
+    assert both != ""
+    assert shown_digit(pressed(page, "Clear")) == ""
+    page.locator("#samples button").first.click()
+    draw(page, [])
+    assert page.evaluate("drawing.image !== null")
+    pressed(page, "Undo")
+    assert shown_digit(pressed(page, "Undo")) == both
+    assert shown_digit(pressed(page, "Undo")) == "1"
+    page.keyboard.press("Control+z")
     draw(page, [])
     assert shown_digit(page) == ""
 
 
-def test_a_dot_and_a_scribble_are_answered(page: Page) -> None:
-    page.get_by_role("button", name="Clear").click()
+def test_a_digit_draws_itself_until_something_is_touched(page: Page) -> None:
+    page.wait_for_function("playing === -1")
+    assert shown_digit(page) == "3"
+    draw(page, [[(140, 40), (140, 240)]])
+    assert page.evaluate("drawing.strokes.length") == 1
+
+
+def test_a_dot_is_drawn_and_a_scribble_is_answered(page: Page) -> None:
+    pressed(page, "Clear")
     draw(page, [[(140, 140)]])
     assert shown_digit(page).isdigit()
+    assert page.evaluate("byId('sheet').getContext('2d').getImageData(140, 140, 1, 1).data[3]") == 255
     draw(page, [[(20 + 37 * i % 240, 20 + 91 * i % 240) for i in range(30)]])
-    chances = [float(text.removesuffix(" %")) for text in page.locator("#chances b").all_inner_texts()]
-    assert sum(chances) == pytest.approx(100, abs=0.6)
+    chances = [float(text.strip("<> %")) for text in page.locator("#chances b").all_inner_texts()]
+    assert sum(chances) == pytest.approx(100, abs=1)
+
+
+def test_a_drawing_is_moved_by_dragging_and_by_keys(page: Page) -> None:
+    pressed(page, "Clear")
+    draw(page, [[(140, 100), (140, 180)]])
+    pressed(page, "Move")
+    draw(page, [[(140, 140), (80, 120)]])
+    assert page.evaluate("drawing.strokes[0][0].map(Math.round)") == pytest.approx([80, 80], abs=2)
+    page.locator("#sheet").press("ArrowDown")
+    assert page.evaluate("Math.round(drawing.strokes[0][0][1])") == pytest.approx(90, abs=2)
+    page.evaluate("draw({ ...EMPTY, image: testImage(0) })")
+    page.locator("#sheet").press("ArrowRight")
+    assert page.evaluate("drawing.image.slice(28).every((level, i) => level === (i % 28 ? testImage(0)[i + 27] : 0))")
+
+
+@pytest.mark.parametrize("what", ["strokes", "image"])
+def test_a_link_opens_the_page_with_the_drawing(page: Page, file: Path, what: str) -> None:
+    pressed(page, "Clear")
+    if what == "strokes":
+        draw(page, [[(140, 40), (140, 240)], [(40, 240)]])
+    else:
+        page.locator("#samples button").nth(2).click()
+        draw(page, [])
+    before = page.evaluate("[...seen]"), shown_digit(page)
+    page.get_by_role("button", name="Copy a link to it").click()
+    link = page.evaluate("location.href")
+    page.goto("about:blank")
+    page.goto(link)
+    draw(page, [])
+    assert (page.evaluate("[...seen]"), shown_digit(page)) == before
+
+
+@pytest.mark.parametrize("damaged", ["#strokes=", "#strokes=..", "#image=AAAA", "#image=%", "#strokes=12", "#nothing"])
+def test_a_damaged_link_opens_the_page_as_usual(page: Page, file: Path, damaged: str) -> None:
+    page.goto("about:blank")
+    page.goto(file.as_uri() + damaged)
+    draw(page, [])
+    assert page.evaluate("playing !== 0")
+
+
+def test_a_misread_image_says_its_label_and_clear_takes_the_explanation_back(page: Page) -> None:
+    page.locator("#samples .misread").first.click()
+    draw(page, [])
+    label = page.locator("#samples .misread").first.get_attribute("title").split(",")[0][-1]
+    assert f"Misread: its label is {label}." in page.locator("#answer").inner_text()
+    page.locator("#maps canvas").first.hover(position={"x": 5, "y": 5})
+    draw(page, [])
+    assert "conv1, map" in page.locator("#explanation").inner_text()
+    assert "Point at a map." in pressed(page, "Clear").locator("#explanation").inner_text()
+
+
+def test_the_evidence_is_painted_and_the_rival_chosen(page: Page) -> None:
+    page.locator("#samples button").nth(3).click()
+    page.get_by_label("show the evidence").check()
+    page.wait_for_function("evidence && evidence.left.length === 0")
+    assert page.evaluate("evidence.falls.some(([, fall]) => fall > 0)")
+    page.locator("#chances button").nth(8).click()
+    draw(page, [])
+    assert page.evaluate("evidence.rival") == 8
+    assert "is ahead of 8 by" in page.locator("#votes").inner_text()
+    page.get_by_label("show the evidence").uncheck()
+    draw(page, [])
+    assert page.locator("#why").inner_text() == ""
+
+
+def test_two_networks_answer_side_by_side(browser: Browser, file: Path, trained: Trained) -> None:
+    both = write_page(file.with_name("digits.ckpt"), other=trained.path)
+    page = browser.new_page()
+    page.goto(both.as_uri())
+    page.locator("#samples button").first.click()
+    draw(page, [])
+    first, second = (page.locator("#chances section").nth(n).locator("b").all_inner_texts() for n in range(2))
+    assert first == second
+    assert len(first) == 10
+    page.close()
+    write_page(file.with_name("digits.ckpt"))
 
 
 def test_without_centring_a_digit_in_a_corner_looks_different(page: Page) -> None:
@@ -150,6 +244,14 @@ def test_a_value_is_explained_by_mouse_and_keyboard(page: Page) -> None:
     pool1.press("ArrowDown")
     draw(page, [])
     assert "pool1, map 1, row 2, column 1" in explanation.inner_text()
+    pool1.press("End")
+    draw(page, [])
+    assert "pool1, map 32, row 2, column 1" in explanation.inner_text()
+    pool1.press("PageUp")
+    draw(page, [])
+    assert page.locator("#spoken").inner_text().startswith("pool1, map 31, row 2, column 1: ")
+    pool1.press("Home")
+    draw(page, [])
     cells = [float(text.replace("−", "-")) for text in explanation.locator("td").all_inner_texts()]
     winner = float(explanation.locator(".winner").inner_text().replace("−", "-"))
     assert len(cells) == 4

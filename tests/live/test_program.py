@@ -17,8 +17,10 @@ from torch import nn
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
 from mnist_cnn.errors import InputError
-from mnist_cnn.live.page import TEMPLATE
+from mnist_cnn.live.page import TEMPLATE, pack_familiarity
 from mnist_cnn.live.weights import pack_net, round_to_float16
+from mnist_cnn.model.classifier import DigitClassifier
+from mnist_cnn.model.familiarity import Familiarity, measure_familiarity, read_features
 from mnist_cnn.model.nets import fold
 from mnist_cnn.model.registry import build_net
 from mnist_cnn.reports.page import Page
@@ -41,9 +43,13 @@ def run_page(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     if node is None:
         pytest.skip("needs Node: apt-get install nodejs")
 
-    def run(net: torch.nn.Sequential, dtype: str = "float32", **request: Any) -> dict[str, Any]:
-        data = {**pack_net(net, dtype)._asdict(), "samples": [], "classes": ["0"], "images": ""}
-        about = {"title": "t", "name": "a", "dataset": "b", "parameters": 1, "dtype": dtype, "changed": 0, "images": 1}
+    def run(
+        net: torch.nn.Sequential, dtype: str = "float32", familiarity: Familiarity | None = None, **request: Any
+    ) -> dict[str, Any]:
+        packed = {"name": "a", **pack_net(net, dtype)._asdict()}
+        data = {"networks": [packed], "samples": [], "classes": [*"0123456789"], "images": ""}
+        data |= {"familiarity": pack_familiarity(familiarity) if familiarity else None}
+        about = {"title": "t", "name": "a", "dataset": "b", "networks": [], "images": 1, "false_alarms": None}
         about |= {"centred": True}
         page = Page(TEMPLATE, {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
         (tmp_path / "page.html").write_text(page.html())
@@ -144,3 +150,30 @@ def test_a_response_is_explained_by_window_kernel_bias(
     assert [term["kernel"] for term in explained["terms"]] == [
         pytest.approx(kernel.flatten().tolist()) for kernel in net.conv2.weight[place[0]].detach()
     ]
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": [4, 6]}, {"channels": [4, 8], "pooling": "none", "padding": "same"}], ids=str
+)
+def test_the_page_finds_unfamiliar_what_predict_does(
+    options: dict[str, Any], sample: Dataset, images: tuple[torch.Tensor, str], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    classifier = DigitClassifier({"name": "conv", **options})
+    measured = measure_familiarity(classifier, sample.train)
+    assert measured is not None
+    limit = float(measured.distances(*read_features(classifier, images[0])).median())
+    found = measured._replace(limit=limit)
+    expected = found.are_unfamiliar(classifier, images[0]).tolist()
+    assert run_page(fold(classifier.net), images=images[1], familiarity=found)["unfamiliar"] == expected
+    assert {True, False} == {*expected}
+
+
+def test_the_votes_of_the_last_maps_and_the_biases_add_up_to_the_lead(
+    images: tuple[torch.Tensor, str], run_page: Callable[..., dict[str, Any]]
+) -> None:
+    net = build_net(channels=[4, 6])
+    answer = run_page(net, images=images[1], rivals=[3, 8])
+    bias = (net.dense.bias[3] - net.dense.bias[8]).item()
+    for votes, logits in zip(answer["votes"], answer["logits"], strict=True):
+        assert len(votes) == 6
+        assert sum(votes) + bias == pytest.approx(logits[3] - logits[8], abs=1e-4)

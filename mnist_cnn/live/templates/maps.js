@@ -59,10 +59,12 @@ function paint(data, place, from, to, share) {
 }
 
 // Explain one value in words and small tables: an HTML element.
-function explain(stages, number, { channel, row, column }) {
-  const stage = stages[number], where = `${stage.layer.name}, map ${channel + 1}, row ${row + 1}, column ${column + 1}`;
-  const panel = element("div", {}, element("h3", {}, where));
-  panel.append(...(stage.layer.kind === "conv" ? convolutionTerms(stage, sourceName(stages, number), channel, row, column)
+function explain(stages, place, { channel, row, column }) {
+  const stage = stages[place], where = `${stage.layer.name}, map ${channel + 1}, row ${row + 1}, column ${column + 1}`;
+  const head = element("h3", {}, where), value = stage.output.values[(channel * stage.output.height + row) * stage.output.width + column];
+  head.dataset.spoken = `${where}: ${number(value)}`;
+  const panel = element("div", {}, head);
+  panel.append(...(stage.layer.kind === "conv" ? convolutionTerms(stage, sourceName(stages, place), channel, row, column)
     : [pooledFour(stage, channel, row, column)]));
   return panel;
 }
@@ -115,9 +117,9 @@ function grid(values, caption, colour, largest, winner = -1) {
   return table;
 }
 
-const ink = (value, largest) => `color-mix(in srgb, var(--map) ${(60 * value) / largest}%, transparent)`;
+const ink = (value, largest) => `color-mix(in srgb, var(--text) ${(40 * value) / largest}%, transparent)`;
 const bothSigns = (value, largest) =>
-  `color-mix(in srgb, var(${value > 0 ? "--for" : "--against"}) ${(60 * Math.abs(value)) / largest}%, transparent)`;
+  `color-mix(in srgb, var(${value > 0 ? "--for" : "--against"}) ${(40 * Math.abs(value)) / largest}%, transparent)`;
 const number = (value) => (Object.is(Math.round(value * 100), -0) ? "0.00" : value.toFixed(2).replace("-", "−"));
 const signed = (value) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)}`;
 
