@@ -2,6 +2,7 @@
 
 checkpoints/last.ckpt   the newest complete state
 checkpoints/best.ckpt   with a validation split: the state of the epoch with the best val/acc
+checkpoints/*.familiarity.npz  of each class, the components of the training images' features; written by predict
 metrics.csv             a row per epoch
 result.json             written last: what was trained, and its figures
 .hydra/                 the configuration and the overrides that training began with

@@ -117,7 +117,7 @@ function grid(values, caption, colour, largest, winner = -1) {
   return table;
 }
 
-const ink = (value, largest) => `color-mix(in srgb, var(--text) ${(40 * value) / largest}%, transparent)`;
+const ink = (value, largest) => `color-mix(in srgb, var(--text) ${(35 * value) / largest}%, transparent)`;
 const bothSigns = (value, largest) =>
   `color-mix(in srgb, var(${value > 0 ? "--for" : "--against"}) ${(40 * Math.abs(value)) / largest}%, transparent)`;
 const number = (value) => (Object.is(Math.round(value * 100), -0) ? "0.00" : value.toFixed(2).replace("-", "−"));
