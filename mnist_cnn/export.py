@@ -11,6 +11,7 @@ from pathlib import Path
 from mnist_cnn.cli import Parser, run_command
 from mnist_cnn.exporting.request import check_request
 from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.terminal import waiting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_request(options.out, options.uint8)
     checkpoint = checkpoint_file(options.run)
-    from mnist_cnn.exporting.run_export import export_checkpoint  # torch takes seconds
+    with waiting("loading PyTorch"):
+        from mnist_cnn.exporting.run_export import export_checkpoint
 
     print(export_checkpoint(checkpoint, options.out, options.uint8))
 

@@ -20,6 +20,7 @@ from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import Job, Plan, plan
 from mnist_cnn.sweeps.watch import watch
+from mnist_cnn.terminal import columns
 
 _LOCK = ".table.lock"  # other processes may run the same sweep
 
@@ -112,5 +113,5 @@ def _print_table(plan: Plan) -> Table:
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:
         print(f"warning: {plan.folder / 'table.csv'} cannot be written: {error.strerror}", file=sys.stderr)
-    print(table.render())
+    print(table.render(width=columns(sys.stdout)))
     return table
