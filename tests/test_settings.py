@@ -70,6 +70,7 @@ def test_decisive_settings_are_those_that_change_the_result() -> None:
         ("threads", 2),
         ("checkpoint.every_steps", 7),
         ("logger.csv", False),
+        ("trainer.log_every_n_steps", 50),
         ("logger.also", {"_target_": "x.Y"}),
         ("data.dir", "/elsewhere"),
         ("data.mirrors", ["file:///x/"]),
