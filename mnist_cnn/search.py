@@ -102,17 +102,14 @@ def _default_folder(name: str, own: Mapping[str, str], others: Sequence[str]) ->
 
 
 def _table(session: "Session") -> str:
-    """List the trials, the best first. In a terminal floats are rounded, so that the columns fit."""
-    width = columns(sys.stdout)
     trials = sorted(session.trials(), key=lambda trial: (-trial.epochs, -max(trial.scores[-1:], default=0.0)))
     keys = [*session.search.space]
     lines = [["trial", *keys, "epochs", "val/acc", "status"]]
     for trial in trials:
         score = f"{trial.scores[-1]:.4f}" if trial.scores else ""
-        params = [trial.params[key] for key in keys]
-        values = [f"{value:.3g}" if width and isinstance(value, float) else str(value) for value in params]
+        values = [str(trial.params[key]) for key in keys]
         lines.append([str(trial.number), *values, str(trial.epochs), score, session.status(trial)])
-    return "\n".join(align_to_fit(lines, width, ("epochs", "status")))
+    return "\n".join(align_to_fit(lines, columns(sys.stdout), ("epochs", "status")))
 
 
 def _score(trial: "Trial") -> str:

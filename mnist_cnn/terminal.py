@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOBase
 from typing import TextIO
 
@@ -48,5 +48,6 @@ def waiting(what: str) -> Iterator[None]:
     """Within this context, a terminal shows a line, which is removed afterwards."""
     from rich.console import Console  # not before a command knows that it has something to wait for
 
-    with Console(stderr=True).status(f"{what} …"):
+    console = Console(stderr=True)
+    with console.status(f"{what} …") if console.is_terminal else nullcontext():  # in Jupyter it needs ipywidgets
         yield

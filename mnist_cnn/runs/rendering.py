@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import mean, stdev
@@ -106,21 +106,30 @@ def align_to_fit(lines: Sequence[Sequence[str]], width: int | None, optional: Se
     """Write lines of cells in columns, the first line as their header; None: they may be as wide as they are.
 
     If they are wider than a terminal, what all lines share stands above them, headers lose their group (model.padding
-    becomes padding), and the first of the `optional` columns are left out.
+    becomes padding), and the first of the `optional` columns are left out. If that is not enough, there are no columns:
+    each line is broken, and names its values.
     """
     if width is None or _width(lines) <= width:
         return align(lines)
     columns = {column[0]: column[1:] for column in zip(*lines, strict=True)}
     shared = {name: cells[0] for name, cells in columns.items() if len({*cells}) == 1}
-    kept = {name: cells for name, cells in columns.items() if name not in shared}
-    left_out = list[str]()
+    differing = {name: cells for name, cells in columns.items() if name not in shared}
+    above = [_name_values(shared, shared.values(), width)] if any(shared.values()) else []
+    kept, left_out = dict(differing), list[str]()
     for name in optional:
         if name in kept and _width(_with_header(kept)) > width:
             left_out.append(name)
             del kept[name]
-    above = break_fields("  ".join(f"{name} {value}" for name, value in shared.items() if value), width)
+    if _width(_with_header(kept)) > width:
+        names, *rows = _with_header(differing)
+        return [*above, *(_name_values(names, row, width) for row in rows)]
     below = wrap(f"no room for {', '.join(left_out)}", width, subsequent_indent="  ") if left_out else []
-    return [above, *align(_with_header(kept)), *below]
+    return [*above, *align(_with_header(kept)), *below]
+
+
+def _name_values(names: Iterable[str], values: Iterable[str], width: int) -> str:
+    pairs = (f"{name} {value}" for name, value in zip(names, values, strict=True) if value)
+    return break_fields("  ".join(pairs), width)
 
 
 def _with_header(columns: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:

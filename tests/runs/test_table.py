@@ -14,6 +14,7 @@ import pytest
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.rendering import align_to_fit
 from mnist_cnn.runs.table import compare, find_runs
 from mnist_cnn.settings import compose
 
@@ -216,6 +217,15 @@ def test_a_narrow_terminal_shows_shared_values_above_the_table_and_leaves_column
     assert note == "ranked by val/acc"
     by_loss = compare(runs, "train/loss").render(width=80).splitlines()
     assert by_loss[1].split() == ["padding", "train/loss", "test/loss", "test/acc", "test/f1"]
+
+
+def test_columns_that_share_nothing_leave_no_line_above(tmp_path: Path) -> None:
+    lines = [["a.key", "b.key", "loss"], ["x" * 20, "y" * 20, "0.1"], ["z" * 20, "w" * 20, "0.2"]]
+    head, *_, note = align_to_fit(lines, 45, ["loss"])
+    assert head.split() == ["a.key", "b.key"]  # key alone would be both
+    assert note == "no room for loss"
+    first, _ = align_to_fit(lines, 30, ["loss"])  # too narrow for the keys
+    assert first.split("\n") == [f"a.key {'x' * 20}", f"  b.key {'y' * 20}", "  loss 0.1"]
 
 
 def test_one_row_is_written_as_names_and_values(tmp_path: Path) -> None:
