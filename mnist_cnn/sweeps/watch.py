@@ -33,7 +33,8 @@ class View:
 
     def __init__(self, plan: Plan, console: Console, epochs: int) -> None:
         self.jobs, self.epochs = plan.jobs, epochs
-        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=console.width - _REST))
+        widest = max(console.width - _REST, 10)
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=widest))
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._all = self.bars.add_task("jobs", total=len(plan.jobs), note="")
