@@ -10,7 +10,7 @@ _DEVICE = "trainer.accelerator"  # a run may resume on another device
 
 # where a run reads and writes, and how fast it is
 _NOT_DECISIVE = {"resume", "report", "job_timeout", "threads", "logger", "callbacks", "checkpoint", "hydra.searchpath"}
-_NOT_DECISIVE |= {"data.dir", "data.mirrors", "data.fallback"}
+_NOT_DECISIVE |= {"data.dir", "data.mirrors", "data.fallback", "trainer.log_every_n_steps"}
 
 Differences = dict[Any, tuple[Any, Any]]  # by key: the value then, and the value now
 

@@ -143,6 +143,7 @@ class Trainer(_Group):
     benchmark: bool | None = None
     detect_anomaly: bool = False
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
+    log_every_n_steps: Annotated[int, Field(ge=1)] | None = None
 
 
 class Checkpoint(_Group):

@@ -8,26 +8,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from mnist_cnn.cli import Parser, command_line, run_command
 from mnist_cnn.differences import is_decisive
 from mnist_cnn.errors import InputError, RunError, did_you_mean, missing_package
-from mnist_cnn.runs.rendering import align
+from mnist_cnn.runs.rendering import align_to_fit
 from mnist_cnn.schema import Range, Search, Settings
 from mnist_cnn.searchpath import with_searchpath
-from mnist_cnn.settings import by_key, compose, load_search, without
+from mnist_cnn.settings import SEARCH_KEYS, by_key, compose, has_several_values, load_search, without
 from mnist_cnn.signals import Stopped
 from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import folder_name
+from mnist_cnn.terminal import columns, fit
 from mnist_cnn.training.start import summarise
 
 if TYPE_CHECKING:
     from mnist_cnn.searches.session import Session
     from mnist_cnn.searches.trials import Trial
-
-
-_OWN = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", "reduction")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for trial in session.run():
             said = f"failed: {trial.run.result()['error']}" if trial.run.has_failed() else _score(trial)
-            print(f"trial {trial.number}: {said}  {' '.join(trial.overrides)}", file=sys.stderr, flush=True)
+            between = "  " if sys.stderr.isatty() else " "
+            line = f"trial {trial.number}: {said}  {between.join(trial.overrides)}"
+            print(fit(line, sys.stderr), file=sys.stderr, flush=True)
     except Stopped:
         print(_table(session))
         print(f"stopped; to resume: {command_line('mnist_cnn.search', *given)}", file=sys.stderr)
@@ -56,10 +57,12 @@ def _open(given: Sequence[str]) -> "Session":
     """Check everything before anything is written."""
     if find_spec("optuna") is None:
         raise missing_package("a search needs Optuna", "sweep")
-    own = {key: value for key, value in by_key(given).items() if key in _OWN}
-    others = without(given, *_OWN)
+    own = {key: value for key, value in by_key(given).items() if key in SEARCH_KEYS}
+    others = without(given, *SEARCH_KEYS)
+    if several := next((each for each in others if has_several_values(each)), None):
+        raise InputError(f"{several} has several values: a search takes them from space in conf/search/NAME.yaml")
     for key in by_key(others).keys() - Settings.model_fields.keys():
-        if "." not in key and (meant := did_you_mean(key, _OWN)):
+        if "." not in key and (meant := did_you_mean(key, SEARCH_KEYS)):
             raise InputError(f"there is no key {key}{meant}")
     name, folder = own.pop("search", "default"), own.pop("search.dir", None)
     search = load_search(name, [f"{key.removeprefix('search.')}={value}" for key, value in own.items()], others)
@@ -106,7 +109,7 @@ def _table(session: "Session") -> str:
         score = f"{trial.scores[-1]:.4f}" if trial.scores else ""
         values = [str(trial.params[key]) for key in keys]
         lines.append([str(trial.number), *values, str(trial.epochs), score, session.status(trial)])
-    return "\n".join(align(lines))
+    return "\n".join(align_to_fit(lines, columns(sys.stdout), ("epochs", "status")))
 
 
 def _score(trial: "Trial") -> str:
@@ -118,8 +121,9 @@ def _finish(session: "Session") -> None:
     winner = session.winner()
     if winner is None:
         raise RunError("no trial was trained to its last epoch")
-    print(f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}")
-    print(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}")
+    importance = f"importance for val/acc after epoch {session.levels[0]}: {session.importances()}"
+    print(fill(importance, columns(sys.stdout) or len(importance), subsequent_indent="  "))
+    print(fit(f"winner: trial {winner.number}: {summarise(session.test(winner))}  {winner.run.path}", sys.stdout))
     print(command_line("mnist_cnn.train", *session.command(winner)))
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +18,14 @@ from pydantic_core import ErrorDetails
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mnist_cnn.errors import InputError, abbreviate, did_you_mean, missing_package, one_of
+from mnist_cnn.help_text import list_groups, list_keys, read_comments
 from mnist_cnn.schema import Conv, Data, Dense, Search, Settings
 from mnist_cnn.searchpath import config_dirs, with_searchpath
 
 _HERE = Path(__file__).parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # installed, or not
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "cluster"}  # extras
+SEARCH_KEYS = ("search", "search.dir", "search.seed", "n_trials", "sampler", "pruner", "reduction")
 _PATHS = ("resume", "start_from", "teacher.runs", "data.dir", "hydra.run.dir", "hydra.sweep.dir")
 
 _ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)  # the last: of a run's folder
@@ -83,6 +84,14 @@ def without(overrides: Iterable[str], *keys: str) -> list[str]:
     return [each for each in overrides if each.partition("=")[0] not in keys]
 
 
+def has_several_values(override: str) -> bool:
+    """Whether a sweep would take an override apart: KEY=a,b. What cannot be parsed is reported elsewhere."""
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:
+        return False
+
+
 def quote_paths(overrides: Iterable[str], sweep: bool = False) -> list[str]:
     """Quote the paths among overrides that Hydra would read as something else, such as resume=outputs/sweeps/x/seed=0.
 
@@ -125,13 +134,20 @@ def explain(error: Exception) -> str:
         return "a group cannot be null: --help lists its choices"
     if existing := re.match(r"Could not append to config. An item is already at '(\S+)'", message):
         return f"{existing[1]} exists already: drop the +"
+    if not_a_pair := re.match(r"Error parsing override '([^']*)' missing EQUAL", message):
+        return f"{not_a_pair[1]} cannot be used: write KEY=VALUE; --help lists all keys"
+    if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", message):
+        return f"{several[1]} has several values: add -m to train with each; a value that is a list is written [a,b]"
     if (unknown := re.match(r"Could not override '(\S+)'", message)) is None:
         return message
     defaults: dict[str, Any] = OmegaConf.to_container(_compose())  # type: ignore[assignment]
     nested = [f"{group}.{key}" for group, keys in defaults.items() if isinstance(keys, dict) for key in keys]
+    if unknown[1] in SEARCH_KEYS:
+        return f"{unknown[1]} is a key of a search: python -m mnist_cnn.search"
+    known = [*defaults, *nested, "experiment", *(key for key in SEARCH_KEYS if "." not in key)]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], [*defaults, *nested])}; --help lists all keys"
+    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], known)}; --help lists all keys"
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
@@ -143,15 +159,22 @@ def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:
     return f"{group}={value} is not known: choose one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
-def _list_groups(folders: Sequence[str]) -> str:
-    """List the groups for --help. Hydra's own list lacks your folders, and has search/, which train does not take."""
-    choices = defaultdict[str, set[str]](set)
-    for file in (file for folder in (CONF, *map(Path, folders)) for file in folder.glob("*/*.yaml")):
-        choices[file.parent.name].add(file.stem)
-    return "\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices.keys() - {"search"}))
+def _list_configuration(_root_: DictConfig) -> str:
+    """List all groups and keys for --help, with the comments of the chosen files."""
+    folders = (CONF, *map(Path, _root_.hydra.searchpath))
+    files = [file for folder in folders for file in sorted(folder.glob("*/*.yaml"))]
+    comments, choices = read_comments(CONF / "train.yaml"), _root_.hydra.runtime.choices
+    for file in files:
+        if choices.get(file.parent.name) == file.stem:
+            comments |= read_comments(file, file.parent.name)
+    ours = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
+    config: dict[str, Any] = OmegaConf.to_container(ours, resolve=True)  # type: ignore[assignment]
+    keys = list_keys(config, comments)
+    text = f"== Groups (group=choice) ==\n{list_groups(files)}\n\n== Keys (key=value) ==\n{keys}"
+    return text.replace("$", "$$")  # Hydra substitutes in it
 
 
-OmegaConf.register_new_resolver("list_groups", _list_groups, replace=True)  # in conf/hydra/help/short.yaml
+OmegaConf.register_new_resolver("list_configuration", _list_configuration, replace=True)  # conf/hydra/help/short.yaml
 
 
 def _compose(*overrides: str) -> DictConfig:

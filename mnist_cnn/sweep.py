@@ -15,6 +15,7 @@ from mnist_cnn.runs.standing import explain_differences
 from mnist_cnn.runs.table import compare, find_runs, list_runs
 from mnist_cnn.searchpath import config_dirs
 from mnist_cnn.settings import quote, without
+from mnist_cnn.terminal import columns
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(render_records(list_runs(runs), options.kind or "csv"))
         return 0
     table = compare(runs, options.sort)
-    print(table.render(options.kind or "text"))
+    print(table.render(options.kind or "text", columns(sys.stdout)))
     for run, changed in table.outdated.items():
         retrain = [*without(runs[run], "resume"), f"hydra.run.dir={quote(relative(run.path))}", "resume=outdated"]
         said = f"trained with {explain_differences(changed)}; to train it again"

@@ -103,7 +103,7 @@ def test_the_defaults_of_a_constructor_are_those_of_conf(
 def test_runs_begun_before_a_trainer_option_was_in_conf_count_as_equal() -> None:
     defaults = {name: field.default for name, field in Trainer.model_fields.items() if not field.is_required()}
     assert defaults.items() <= compose().to_dict()["trainer"].items()
-    assert len(defaults) == 9
+    assert len(defaults) == 10
 
 
 def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

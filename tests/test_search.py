@@ -155,7 +155,7 @@ def test_if_all_fail_that_is_one_line(cli: Callable[..., Answer], monkeypatch: p
         ("data.val_size=0", "a search ranks by val/acc, which needs a validation split: set data.val_size=5000"),
         ("optimizer.lrr=1", "there is no key optimizer.lrr (did you mean optimizer.lr?)"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 cannot be used"),
-        ("seed=1,2", "Ambiguous value"),
+        ("model=conv,dense", "model=conv,dense has several values: a search takes them from space in conf/search/"),
         ("model=null", "a group cannot be null: --help lists its choices"),
         ("resume=never", "resume and logger.csv cannot be changed in a search"),
         ("logger=none", "resume and logger.csv cannot be changed in a search"),

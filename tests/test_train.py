@@ -231,6 +231,7 @@ def test_a_stale_rank_changes_nothing(here: Path, cli: Callable[..., Answer], mo
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("seed=0,1", "seed=0,1 has several values: add -m to train with each; a value that is a list is written [a,b]"),
         ("--helo", "there is no option --helo (did you mean --help?)"),
         ("hydra.run.dir=outputs/latest", "outputs/latest is the link to the newest run: choose another hydra.run.dir"),
     ],

@@ -6,19 +6,24 @@ from typing import Any
 
 from mnist_cnn.cli import command_line
 from mnist_cnn.differences import is_decisive
+from mnist_cnn.exporting.metadata import hub_metadata, result_of
+from mnist_cnn.exporting.request import UNKNOWN, Request
 from mnist_cnn.exporting.torch_code import torch_code
+from mnist_cnn.help_text import write_value
 from mnist_cnn.model.classifier import DigitClassifier
 from mnist_cnn.model.summary import count_parameters, layer_table
 from mnist_cnn.runs.checkpoint import dataset_of
 from mnist_cnn.runs.directory import Run, run_of
 
 _CARD = """\
-# {file}
+{metadata}
+# {title}
 
 ## What
 
-A network of {parameters:,} parameters that names what a picture shows. It maps images (batch, 1, 28, 28), floats from 0
-(background) to 1 (ink), to logits (batch, {n}); the largest is the answer. Its classes, in order: {classes}.
+A network of {parameters:,} parameters that names what a picture shows. It maps images (batch, 1, 28, 28),
+{range}, to logits (batch, {n}); the largest is the answer.
+Its classes, in order: {classes}.
 
 ```text
 {layers}
@@ -54,36 +59,48 @@ net.load_state_dict(load_file({file!r}))
 images = torch.zeros(1, 1, 28, 28)  # yours: floats in 0-1
 labels = net.eval()(images).argmax(dim=1)
 ```
-
+{onnx}
 ## Reproduce
 
 {reproduce}
+
+## Licence
+
+{licence}
 """
 
+_RANGES = {"ink": "floats from 0 (background) to 1 (ink)", "resize": "floats 0-1, grey"}
+_ONNX = "\n`model.onnx` has the same network for ONNX Runtime: input `images`, output `logits`.\n"
+_UNLICENSED = "Not chosen yet: set `license` in the first lines of this file before you publish the weights."
 
 _NO_RESULT = "These weights are not the last ones of a complete run: "
 _NO_FIGURES = f"{_NO_RESULT}`python -m mnist_cnn.evaluate` measures them."
 _NO_COMMAND = f"{_NO_RESULT}no command is known that gives them."
 
 
-def model_card(checkpoint: Path, content: Mapping[str, Any], classifier: DigitClassifier, file: str) -> str:
-    """Return the card of `file`, with the weights of a checkpoint.
+def model_card(
+    checkpoint: Path, content: Mapping[str, Any], classifier: DigitClassifier, request: Request, licence: str
+) -> str:
+    """Return the card of the requested files, with the weights of a checkpoint.
 
     Figures are those of result.json. Only the last checkpoint of a complete run has them.
     """
-    run, net = run_of(checkpoint), classifier.net
-    has_result = checkpoint.resolve() == run.trained and run.result().get("status") == "complete"
-    dataset = dataset_of(content)
+    net, dataset, result = classifier.net, dataset_of(content), result_of(checkpoint)
     return _CARD.format(
-        file=file,
+        metadata=hub_metadata(request.title, licence, dataset, result),
+        title=request.title,
+        file=request.networks[0].name,
+        range=_RANGES[classifier.reading],
+        onnx=_ONNX if len(request.networks) > 1 else "",
+        licence=_UNLICENSED if licence == UNKNOWN else f"These weights are licensed under `{licence}`.",
         n=len(classifier.classes),
         classes=", ".join(classifier.classes),
         parameters=count_parameters(net),
         layers=layer_table(net),
         data=_data(dataset, content.get("config")),
-        figures=_figures(run.result(), content.get("config")) if has_result else _NO_FIGURES,
+        figures=_figures(result, content.get("config")) if result else _NO_FIGURES,
         code=torch_code(net, classifier.hparams["model"]),
-        reproduce=_reproduce(run, dataset) if has_result else _NO_COMMAND,
+        reproduce=_reproduce(run_of(checkpoint), dataset) if result else _NO_COMMAND,
     )
 
 
@@ -92,7 +109,8 @@ def _data(dataset: str | None, config: object) -> str:
     named = f"Trained on the training images of {dataset}" if dataset else "The checkpoint does not name its data"
     if not isinstance(config, Mapping):
         return f"{named}."
-    rows = "".join(f"\n| `{key}` | `{value}` |" for key, value in config.items())
+    known = {key: write_value(value) for key, value in config.items() if value is not None and is_decisive(key)}
+    rows = "".join(f"\n| `{key}` | `{value}` |" for key, value in known.items())
     return f"{named}, with these settings:\n\n| setting | value |\n|---|---|{rows}"
 
 

@@ -1,10 +1,9 @@
 """The three file formats: a network as the bytes of a file, and such bytes as a function from images to logits."""
 
 import io
-import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import NamedTuple
@@ -22,11 +21,11 @@ Runner = Callable[[Shaped[Tensor, "batch 1 28 28"]], Float[Tensor, "batch classe
 
 
 class Source(NamedTuple):
-    """A network, the type of the images that the exported one is to take, and the names of the classes."""
+    """A network, the type of the images that the exported one is to take, and what ONNX is to tell about it."""
 
     net: nn.Module
     dtype: torch.dtype  # float32 (0-1) or uint8 (0-255)
-    classes: Sequence[str]
+    metadata: Mapping[str, str]
 
 
 class Format(NamedTuple):
@@ -82,7 +81,7 @@ def _write_onnx(source: Source) -> bytes:
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props["classes"] = json.dumps([*source.classes])
+    program.model.metadata_props.update(source.metadata)
     return program.model_proto.SerializeToString()  # type: ignore[no-any-return]  # the weights are inside
 
 

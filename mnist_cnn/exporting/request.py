@@ -1,40 +1,66 @@
 """What can be asked for, checked before torch is imported: the format, its packages, the destination."""
 
+import os
+import re
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mnist_cnn.errors import InputError, missing_package
 
 PACKAGES: Final = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".safetensors": ("safetensors",)}
-CARD: Final = "MODEL_CARD.md"
+UNKNOWN: Final = "unknown"  # the Hub's name for a licence that nobody has chosen
+_LICENCE: Final = r"[a-z0-9][a-z0-9.-]*"
 
 
-def files_of(out: Path) -> list[Path]:
-    """Return the files that an export to `out` writes."""
-    return [out, out.with_name(CARD)] if out.suffix == ".safetensors" else [out]
+class Request(NamedTuple):
+    """The files to write: networks, each in the format that its suffix names, and a card with its title."""
+
+    networks: list[Path]
+    card: Path | None
+    title: str
 
 
-def check_request(out: Path, uint8: bool) -> None:
+def read_request(out: str) -> Request:
+    """Return what `out` asks for: a file, or with a slash at its end, or if it exists, a folder for the Hub."""
+    path = Path(out)
+    if path.suffix not in PACKAGES and (out.endswith(("/", os.sep)) or path.is_dir()):
+        return Request([path / "model.safetensors", path / "model.onnx"], path / "README.md", path.resolve().name)
+    return Request([path], path.with_name("MODEL_CARD.md") if path.suffix == ".safetensors" else None, path.name)
+
+
+def check_request(request: Request, uint8: bool, licence: str | None) -> None:
     """Raise InputError for an unknown format, a missing package, no place to write, or another file's card there."""
-    if out.suffix not in PACKAGES:
-        raise InputError(f"{out} cannot be written: give a name that ends in {', '.join(PACKAGES)}")
-    if uint8 and out.suffix == ".safetensors":
-        raise InputError(f"--uint8 cannot be used for {out}: .safetensors holds weights only; use .onnx or .pt2")
-    for package in PACKAGES[out.suffix]:
-        if find_spec(package) is None:
-            raise missing_package(f"{out.suffix} files need {package}", "export")
-    for file in files_of(out):
+    for file in request.networks:
+        if file.suffix not in PACKAGES:
+            allowed = f"a name that ends in {', '.join(PACKAGES)}, or a folder with / at its end"
+            raise InputError(f"{file} cannot be written: give {allowed}")
+        if uint8 and file.suffix == ".safetensors":
+            raise InputError(f"--uint8 cannot be used for {file}: .safetensors holds weights only; use .onnx or .pt2")
+        for package in PACKAGES[file.suffix]:
+            if find_spec(package) is None:
+                raise missing_package(f"{file.suffix} files need {package}", "export")
+    if licence is not None and not re.fullmatch(_LICENCE, licence):
+        raise InputError(f"--license {licence} is not one of the Hub's names of licences, such as mit or cc-by-4.0")
+    for file in (*request.networks, *([request.card] if request.card else [])):
         _check_writable(file)
-    card = out.with_name(CARD)
-    if out.suffix == ".safetensors" and card.exists() and not card.read_bytes().startswith(title(out).encode()):
-        raise InputError(f"{card} is not the card of {out.name}: give another folder, or move it away")
+    if request.card and request.card.exists() and not _is_card_of(request):
+        raise InputError(f"{request.card} is not the card of {request.title}: give another folder, or move it away")
 
 
-def title(out: Path) -> str:
-    """Return the first line of the card of a file."""
-    return f"# {out.name}\n"
+def licence_on(card: Path) -> str:
+    """Return the licence that a card names which is about to be replaced, if there is one."""
+    text = card.read_text("utf-8", errors="replace") if card.exists() else ""
+    named = re.match(rf"---\nlicense: ({_LICENCE})\n", text)
+    return named[1] if named else UNKNOWN
+
+
+def _is_card_of(request: Request) -> bool:
+    """Whether the card that exists is one of ours with this title. Those of earlier versions begin with it."""
+    text = request.card.read_text("utf-8", errors="replace") if request.card else ""
+    title = f"# {request.title}\n"
+    return text.startswith(title) or (text.startswith("---\nlicense: ") and f"\n---\n\n{title}" in text)
 
 
 def _check_writable(file: Path) -> None:

@@ -4,14 +4,16 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import mean, stdev
+from textwrap import wrap
 from typing import Any
 
 from mnist_cnn.differences import Differences
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.terminal import break_fields
 
 FIGURES = (
     *("parameters", "epochs", "best_epoch", "seconds", "train/loss", "train/acc", "val/loss", "val/acc"),
@@ -82,14 +84,15 @@ class Table:
             records.append(record)
         return records
 
-    def render(self, kind: str = "text") -> str:
-        """Write the table as text, csv, json or markdown."""
+    def render(self, kind: str = "text", width: int | None = None) -> str:
+        """Write the table as text, if necessary to fit a terminal of this width, or as csv, json or markdown."""
         if kind in ("json", "csv"):
             return render_records(self.records(), kind)
         head, *lines = self.cells()
         if kind == "markdown":
             return "\n".join([*align_markdown(head, lines), "", self.note])
-        return "\n".join([*align([head, *lines]), self.note])
+        optional = [name for name in FIGURES if name not in self.note.split()]  # it is ranked by the other
+        return "\n".join([*align_to_fit([head, *lines], width, optional), self.note])
 
 
 def align(lines: Sequence[Sequence[str]], left: str = "", between: str = "  ", right: str = "") -> list[str]:
@@ -97,6 +100,47 @@ def align(lines: Sequence[Sequence[str]], left: str = "", between: str = "  ", r
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [between.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return [f"{left}{line}{right}".rstrip() for line in padded]
+
+
+def align_to_fit(lines: Sequence[Sequence[str]], width: int | None, optional: Sequence[str] = ()) -> list[str]:
+    """Write lines of cells in columns, the first line as their header; None: they may be as wide as they are.
+
+    If they are wider than a terminal, what all lines share stands above them, headers lose their group (model.padding
+    becomes padding), and the first of the `optional` columns are left out. If that is not enough, there are no columns:
+    each line is broken, and names its values.
+    """
+    if width is None or _width(lines) <= width:
+        return align(lines)
+    columns = {column[0]: column[1:] for column in zip(*lines, strict=True)}
+    shared = {name: cells[0] for name, cells in columns.items() if len({*cells}) == 1}
+    differing = {name: cells for name, cells in columns.items() if name not in shared}
+    above = [_name_values(shared, shared.values(), width)] if any(shared.values()) else []
+    kept, left_out = dict(differing), list[str]()
+    for name in optional:
+        if name in kept and _width(_with_header(kept)) > width:
+            left_out.append(name)
+            del kept[name]
+    if _width(_with_header(kept)) > width:
+        names, *rows = _with_header(differing)
+        return [*above, *(_name_values(names, row, width) for row in rows)]
+    below = wrap(f"no room for {', '.join(left_out)}", width, subsequent_indent="  ") if left_out else []
+    return [*above, *align(_with_header(kept)), *below]
+
+
+def _name_values(names: Iterable[str], values: Iterable[str], width: int) -> str:
+    pairs = (f"{name} {value}" for name, value in zip(names, values, strict=True) if value)
+    return break_fields("  ".join(pairs), width)
+
+
+def _with_header(columns: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return columns as lines, below their names without the group, unless two would have the same name."""
+    short = Counter(name.rpartition(".")[2] for name in columns)
+    names = [last if short[last := name.rpartition(".")[2]] == 1 else name for name in columns]
+    return [*zip(*((name, *cells) for name, cells in zip(names, columns.values(), strict=True)), strict=True)]
+
+
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    return max(map(len, align(lines)), default=0)
 
 
 def align_markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -1,6 +1,7 @@
 """A table over many runs: a row for each configuration, with mean ± standard deviation over its seeds and folds."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -57,7 +58,8 @@ def find_runs(folder: Path) -> dict[Run, Sequence[str]]:
 
 def runs_below(folder: Path) -> dict[Run, Sequence[str]]:
     """Return the runs below a folder with their overrides; there may be none."""
-    found = {file.parent for name in (".lock", "result.json") for file in folder.rglob(name)}
+    walk = os.walk(folder)  # unlike rglob, it skips folders that cannot be read or vanish meanwhile
+    found = {Path(path) for path, _, names in walk if {".lock", "result.json"} & {*names}}
     return {run: run.overrides() for run in map(Run, sorted(found))}
 
 

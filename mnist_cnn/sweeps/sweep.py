@@ -10,7 +10,7 @@ from mnist_cnn.errors import InputError
 from mnist_cnn.files import locked, make_folder, write_atomically
 from mnist_cnn.reports.report import check_packages, report_or_hint
 from mnist_cnn.runs.latest import check_not_latest
-from mnist_cnn.runs.rendering import Table, align
+from mnist_cnn.runs.rendering import Table, align_to_fit
 from mnist_cnn.runs.standing import compose_once, explain_differences
 from mnist_cnn.runs.table import compare, runs_below
 from mnist_cnn.schema import Settings
@@ -20,6 +20,7 @@ from mnist_cnn.sweeps.drive import build_launcher, drive
 from mnist_cnn.sweeps.job import check_single_process
 from mnist_cnn.sweeps.plan import Job, Plan, plan
 from mnist_cnn.sweeps.watch import watch
+from mnist_cnn.terminal import columns
 
 _LOCK = ".table.lock"  # other processes may run the same sweep
 
@@ -88,7 +89,7 @@ def _describe(plan: Plan) -> str:
     to_train = sum(plan.is_to_train(job) for job in plan.jobs)
     hint = "; resume=outdated retrains the outdated" if "outdated" in statuses.values() else ""
     summary = f"{to_train} of {len(statuses)} would be trained in {plan.folder}{hint}"
-    return "\n".join([*align([("job", "status"), *statuses.items()]), summary])
+    return "\n".join([*align_to_fit([("job", "status"), *statuses.items()], columns(sys.stdout)), summary])
 
 
 def _record_command(folder: Path, command: str) -> None:
@@ -112,5 +113,5 @@ def _print_table(plan: Plan) -> Table:
             write_atomically(plan.folder / "table.csv", f"{whole.render('csv')}\n".encode())
     except OSError as error:
         print(f"warning: {plan.folder / 'table.csv'} cannot be written: {error.strerror}", file=sys.stderr)
-    print(table.render())
+    print(table.render(width=columns(sys.stdout)))
     return table

@@ -6,10 +6,14 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from mnist_cnn.sweeps.plan import Job, Plan
 from mnist_cnn.sweeps.worker import repeat
+from mnist_cnn.terminal import break_fields
 from mnist_cnn.training.start import summarise
+
+_REST = 40  # columns for a bar of any width, 10/10, the time left, and an accuracy
 
 
 @contextmanager
@@ -29,9 +33,10 @@ class View:
 
     def __init__(self, plan: Plan, console: Console, epochs: int) -> None:
         self.jobs, self.epochs = plan.jobs, epochs
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        note = TextColumn("{task.fields[note]}")
-        self.bars = Progress(*columns, note, console=console, transient=True, disable=not console.is_terminal)
+        widest = max(console.width - _REST, 10)
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=widest))
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._all = self.bars.add_task("jobs", total=len(plan.jobs), note="")
         self._running = dict[Job, TaskID]()
         self._left = [job for job in plan.jobs if plan.is_to_train(job)]
@@ -52,7 +57,9 @@ class View:
             self._update_bars()
 
     def _print(self, line: str) -> None:
-        self.bars.console.print(line, markup=False, soft_wrap=True)
+        console = self.bars.console
+        shown = break_fields(line, console.width) if console.is_terminal else line
+        console.print(shown, markup=False, soft_wrap=True)
 
     def _update_bars(self) -> None:
         statuses = {job: job.run.status() for job in self.jobs}
@@ -71,7 +78,7 @@ class View:
         if job not in self._running:
             self._running[job] = self.bars.add_task(job.name, total=self.epochs, note="")
         row = (job.run.rows() or [{}])[-1]
-        accuracy = "  ".join(f"{name} {float(row[name]):.4f}" for name in ("train/acc", "val/acc") if name in row)
+        accuracy = next((f"{name} {float(row[name]):.4f}" for name in ("val/acc", "train/acc") if name in row), "")
         epoch = int(row.get("epoch", 0))
         self.bars.update(self._running[job], completed=epoch, note=accuracy)
         return epoch

@@ -57,7 +57,7 @@ def assemble(cfg: Settings, run: Run, options: "Options") -> Training:
     best = [SaveBest(run.best, cfg.monitor if cfg.patience else "val/acc")] if cfg.data.val_size else []
     last = SaveLast(run.last, cfg.checkpoint.every_steps, config)
     # Lightning calls them in this order: checkpoints come last, and contain the state of the others
-    trainer = build_trainer(cfg, run, [recorder, *average, *build_callbacks(cfg), epochs, *best, last])
+    trainer = build_trainer(cfg, run, [recorder, *average, *build_callbacks(cfg), epochs, *best, last], steps_per_slab)
 
     data = _load_data(cfg, steps_per_slab)
     steps = cfg.trainer.max_epochs * -(-len(data.train.labels) // (trainer.world_size * cfg.data.batch_size))
@@ -130,6 +130,7 @@ def _build_classifier(cfg: Settings, steps: int, teacher: Teacher | None, data: 
     return SlabClassifier(
         cfg.data.batch_size,
         clip if cfg.trainer.gradient_clip_val else None,
+        log_steps=cfg.trainer.log_every_n_steps is not None,
         model=cfg.model.to_dict(),
         optimizer=lambda parameters: build_optimizer(optimizer, parameters),
         scheduler=lambda built: build_scheduler(scheduler, built, steps, epochs),

@@ -21,6 +21,7 @@ from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.schema import Settings
 from mnist_cnn.training.machine import describe_machine
+from mnist_cnn.training.pictures import log_pictures
 from mnist_cnn.training.progress import EpochLog
 from mnist_cnn.training.saving import SaveLast
 from mnist_cnn.training.slabs import SlabClassifier
@@ -58,6 +59,8 @@ class Training:
                 return {}
             with device_errors(self._remedy):
                 (test,) = self.trainer.test(self.classifier, self.data, verbose=False)
+            if self.trainer.is_global_zero and self.data.dataset:
+                log_pictures(self.trainer.loggers, self.classifier, self.data.dataset.test, self.trainer.global_step)
         finally:
             close_loggers()
         if not isfinite(test["test/loss"]):

@@ -87,6 +87,8 @@ class EpochLog(pl.Callback):
         epoch = trainer.current_epoch + 1
         self.rows.append({"epoch": epoch, "step": trainer.global_step, **to_floats({**values, **rate, **others})})
         self.seconds.append(round(seconds, 3))
+        for logger in trainer.loggers:
+            logger.log_metrics(rate, trainer.global_step)
         if trainer.is_global_zero:
             self._write()
             log.info(

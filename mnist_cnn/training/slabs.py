@@ -23,12 +23,15 @@ class SlabClassifier(DigitClassifier):
 
     trainer.global_step still counts optimizer steps: 938 after an epoch of MNIST.
     `clip` has gradient_clip_val and gradient_clip_algorithm, which a Trainer refuses with manual optimization.
+    `log_steps`: also log the mean loss and accuracy of slabs, as often as the Trainer's log_every_n_steps says.
     """
 
-    def __init__(self, batch_size: int, clip: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self, batch_size: int, clip: dict[str, Any] | None = None, log_steps: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.automatic_optimization = False
-        self.batch_size, self.clip = batch_size, clip
+        self.batch_size, self.clip, self.log_steps = batch_size, clip, log_steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # no loss: manual optimization
         optimizer: Any = self.optimizers()
@@ -47,6 +50,10 @@ class SlabClassifier(DigitClassifier):
         mean = torch.stack(losses).sum() / len(slab[1])
         # once per slab: on a GPU each call starts seven kernels
         self.train_metrics.update(mean, torch.cat(answers), slab[1])
+        if self.log_steps:
+            accuracy = (torch.cat(answers).argmax(dim=1) == slab[1]).float().mean()
+            self.log_dict({"train/loss_step": mean, "train/acc_step": accuracy})
+            self._log_step()
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

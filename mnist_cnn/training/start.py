@@ -12,6 +12,7 @@ from mnist_cnn.errors import RunError
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.runs.standing import forget_pictures, standing_of
 from mnist_cnn.schema import Settings
+from mnist_cnn.terminal import waiting
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def train(settings: Settings, run: Run, options: Options = Options()) -> dict[st
                 return run.result()
             if options.pause_after is not None and len(run.rows()) >= options.pause_after:  # by another process
                 return {}
-            from mnist_cnn.training.assemble import assemble  # imports torch
+            with waiting("loading PyTorch") if options.show_bar and is_first_process() else nullcontext():
+                from mnist_cnn.training.assemble import assemble
 
             return assemble(settings, run, options).fit_and_test()
     except OSError as error:

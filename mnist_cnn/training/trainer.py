@@ -16,12 +16,14 @@ from mnist_cnn.schema import Settings
 from mnist_cnn.training.saving import AtomicCheckpointIO
 
 
-def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer and its logger.
+def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback], steps_per_slab: int) -> pl.Trainer:
+    """Build the Trainer and its logger. Lightning's batches are slabs.
 
     Raises InputError for devices, options and loggers that this machine does not have.
     """
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
+    if options["log_every_n_steps"]:
+        options["log_every_n_steps"] = max(1, options["log_every_n_steps"] // steps_per_slab)
     logger = _logger(cfg.logger.also, run) or (_Unused() if cfg.callbacks else False)
     try:
         trainer = pl.Trainer(

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
 import torch
+import yaml
 
+import mnist_cnn
 from mnist_cnn import export
 from mnist_cnn.data.datasets import Dataset
-from mnist_cnn.exporting import formats, run_export
+from mnist_cnn.exporting import formats, metadata, run_export
 from mnist_cnn.runs.checkpoint import load_classifier
 from tests.conftest import Answer, Trained, one_line
 
@@ -64,11 +67,70 @@ def test_the_card_has_the_figures_of_the_run_and_its_code_runs(
     assert f"| test/loss | {result['test/loss']} | 1,000 test images |" in card
     assert f"{result['epochs']} epochs, {result['steps']} steps" in card
     assert "python -m mnist_cnn.train data.name=sample\n" in card
+    assert "| `model.channels` | `[32,64,128]` |" in card
+    assert "None" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, torch.Tensor] = {}
     exec(code, names)
     assert names["labels"].shape == (1,)
+
+
+def hub_metadata(card: str) -> dict[str, Any]:
+    """Read the YAML as the Hub does."""
+    empty, metadata, text = card.split("---\n", 2)
+    assert empty == ""
+    assert text.startswith("\n# ")
+    return dict(yaml.safe_load(metadata))
+
+
+def test_a_folder_is_what_the_hub_takes(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    hub = tmp_path / "digits"
+    answer = cli(export.main, trained.path, f"{hub}/")
+    assert (answer.status, answer.err, answer.out.count("\n")) == (0, "", 2)
+    assert {file.name for file in hub.iterdir()} == {"README.md", "model.safetensors", "model.onnx"}
+    card = (hub / "README.md").read_text()
+    assert "load_file('model.safetensors')" in card
+    assert "`model.onnx` has the same network" in card
+    found = hub_metadata(card)
+    assert (found["license"], found["library_name"], found["pipeline_tag"]) == (
+        "unknown", "pytorch", "image-classification"
+    )  # fmt: skip
+    (model,) = found["model-index"]
+    (result,) = model["results"]
+    assert (model["name"], result["dataset"]["name"], result["dataset"]["split"]) == ("digits", "mnist-sample", "test")
+    assert [(each["type"], each["value"]) for each in result["metrics"]] == [("accuracy", trained.result["test/acc"])]
+    assert "datasets" not in found  # the Hub has no data set of that name
+
+
+def test_the_hub_s_own_data_sets_are_linked() -> None:
+    result = {"test/acc": 0.99}
+    found = hub_metadata(metadata.hub_metadata("a", "mit", "mnist", result) + "\n# a\n")
+    assert found["datasets"] == ["ylecun/mnist"]
+    assert found["model-index"][0]["results"][0]["dataset"]["type"] == "ylecun/mnist"
+    assert found["metrics"] == ["accuracy"]
+
+
+def test_the_licence_is_the_user_s_and_is_kept(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    for given, expected in (((), "unknown"), (("--license", "cc-by-4.0"), "cc-by-4.0"), ((), "cc-by-4.0")):
+        assert cli(export.main, trained.path, tmp_path / "a.safetensors", *given).status == 0
+        card = (tmp_path / "MODEL_CARD.md").read_text()
+        assert hub_metadata(card)["license"] == expected
+        assert ("Not chosen yet" in card) is (expected == "unknown")
+
+
+def test_a_card_of_an_earlier_version_is_replaced(trained: Trained, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    (tmp_path / "MODEL_CARD.md").write_text("# a.safetensors\n\n## What\n")
+    assert cli(export.main, trained.path, tmp_path / "a.safetensors").status == 0
+
+
+def test_onnx_says_what_images_and_classes_it_has_and_how_well_it_does(onnx_file: Path, trained: Trained) -> None:
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    found = session.get_modelmeta().custom_metadata_map
+    assert json.loads(found["classes"]) == [*"0123456789"]
+    assert (found["range"], found["polarity"]) == ("0-1", "light ink on a dark background")
+    assert (float(found["accuracy"]), found["test_images"]) == (trained.result["test/acc"], "1000")
+    assert found["version"] == f"mnist_cnn {mnist_cnn.__version__}"
 
 
 def test_a_checkpoint_that_is_not_the_last_of_a_run_has_no_figures(
@@ -79,6 +141,7 @@ def test_a_checkpoint_that_is_not_the_last_of_a_run_has_no_figures(
     assert cli(export.main, copy, tmp_path / "a.safetensors").status == 0
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert "test/acc" not in card
+    assert not {"model-index", "metrics"} & hub_metadata(card).keys()
     assert card.count("These weights are not the last ones of a complete run") == 2
 
 
@@ -122,6 +185,10 @@ def test_on_a_full_disk_nothing_is_left(
         (["{run}", "{folder}/d.onnx"], "d.onnx is a folder: give the name of a file"),
         (["{run}", "{folder}/a.safetensors"], "MODEL_CARD.md is not the card of a.safetensors"),
         (["{run}", "/proc/a.pt2"], "/proc/a.pt2 cannot be written"),
+        (["{run}", "{folder}/new"], "new cannot be written: give a name that ends in"),
+        (["{run}", "{folder}/"], "README.md is not the card of "),
+        (["{run}", "{folder}/other/", "--uint8"], "--uint8 cannot be used for"),
+        (["{run}", "{folder}/a.pt2", "--license", "my own"], "--license my own is not one of the Hub's names"),
     ],
 )
 def test_arguments_that_cannot_be_used_give_one_line(
@@ -129,11 +196,12 @@ def test_arguments_that_cannot_be_used_give_one_line(
 ) -> None:
     (tmp_path / "d.onnx").mkdir()
     (tmp_path / "d.onnx" / "text.ckpt").write_text("hello")
-    (tmp_path / "MODEL_CARD.md").write_text("# My own card\n")
+    for name in ("MODEL_CARD.md", "README.md"):
+        (tmp_path / name).write_text("# My own card\n")
     answer = cli(export.main, *[part.format(run=trained.path, folder=tmp_path) for part in arguments])
     assert (answer.status, answer.out) == (2, "")
     assert message in one_line(answer.err)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["MODEL_CARD.md", "d.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MODEL_CARD.md", "README.md", "d.onnx"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from mnist_cnn.data.datasets import DIGITS, Dataset
+from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.data.images import scale
 from mnist_cnn.exporting.formats import FORMATS, Source
 from mnist_cnn.exporting.torch_code import torch_code
@@ -28,7 +28,7 @@ def source(options: dict[str, object], dtype: torch.dtype = torch.float32) -> So
     for name, weights in net.named_parameters():
         if name.endswith("bias"):  # at zero, a lost bias would not show
             torch.nn.init.normal_(weights, std=0.1)
-    return Source(net, dtype, DIGITS)
+    return Source(net, dtype, {})
 
 
 def check(run: Callable[[torch.Tensor], torch.Tensor], made_of: Source, images: torch.Tensor) -> None:

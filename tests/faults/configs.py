@@ -23,7 +23,7 @@ WRONG = {  # overrides: what the answer must contain
     "optimizer=null": "a group cannot be null: --help lists its choices",
     "scheduler=null": "a group cannot be null: --help lists its choices",
     "model.padding=[a": "no viable alternative",
-    "model.padding": "missing EQUAL",
+    "model.padding": "model.padding cannot be used: write KEY=VALUE",
     "optimizer.lr=${nope}": "Interpolation key 'nope' not found",
     "hydra.run.dir=${nope}": "Interpolation key 'nope' not found",
     "hydra.run.dir=/dev/null/run": "Not a directory: '/dev/null/run'",

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import stdev
@@ -13,6 +14,7 @@ import pytest
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.runs.directory import Run
+from mnist_cnn.runs.rendering import align_to_fit
 from mnist_cnn.runs.table import compare, find_runs
 from mnist_cnn.settings import compose
 
@@ -194,3 +196,58 @@ def test_a_table_survives_every_value(values: tuple[str, str], kind: str, tmp_pa
     assert "nan" not in said.lower()
     if values[0] == "1e26" and kind == "text":
         assert "1.5e+26 ± 7.1e+25" in said
+
+
+def test_a_narrow_terminal_shows_shared_values_above_the_table_and_leaves_columns_out(tmp_path: Path) -> None:
+    figures = ("train/loss", "train/acc", "val/loss", "test/loss", "test/acc", "test/f1")
+    runs = dict(
+        add(tmp_path, f"model.padding={padding} seed={seed}", {"val/acc": val, **dict.fromkeys(figures, val + seed)})
+        for padding, val in (("same", 0.5), ("valid", 0.75))
+        for seed in (0, 1)
+    )
+    table = compare(runs)
+    assert table.render(width=300) == table.render()
+    assert max(map(len, table.render().splitlines())) > 80
+    above, head, best, worst, left_out, note = table.render(width=80).splitlines()
+    assert above == "n 2  status complete  epochs 5  seconds 3.5"
+    assert head.split() == ["padding", "val/acc", "test/loss", "test/acc", "test/f1"]
+    assert best.startswith("valid    0.7500 ± 0.0000  1.2500 ± 0.7071")
+    assert (worst.split()[0], max(map(len, (head, best, worst)))) == ("same", len(best))
+    assert left_out == "no room for train/loss, train/acc, val/loss"
+    assert note == "ranked by val/acc"
+    by_loss = compare(runs, "train/loss").render(width=80).splitlines()
+    assert by_loss[1].split() == ["padding", "train/loss", "test/loss", "test/acc", "test/f1"]
+
+
+def test_columns_that_share_nothing_leave_no_line_above(tmp_path: Path) -> None:
+    lines = [["a.key", "b.key", "loss"], ["x" * 20, "y" * 20, "0.1"], ["z" * 20, "w" * 20, "0.2"]]
+    head, *_, note = align_to_fit(lines, 45, ["loss"])
+    assert head.split() == ["a.key", "b.key"]  # key alone would be both
+    assert note == "no room for loss"
+    first, _ = align_to_fit(lines, 30, ["loss"])  # too narrow for the keys
+    assert first.split("\n") == [f"a.key {'x' * 20}", f"  b.key {'y' * 20}", "  loss 0.1"]
+
+
+def test_one_row_is_written_as_names_and_values(tmp_path: Path) -> None:
+    runs = dict([add(tmp_path, "seed=0", {"val/acc": 0.5})])
+    assert compare(runs).render(width=36).splitlines() == [
+        "n 1  status complete  epochs 5",
+        "  seconds 3.5  val/acc 0.5000",
+        "ranked by val/acc",
+    ]
+
+
+def test_a_folder_that_vanishes_or_cannot_be_read_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = add(tmp_path, "seed=0", {})
+    for name in ("gone", "private"):
+        (tmp_path / name).mkdir()
+    scandir = os.scandir
+
+    def fail(folder: Any) -> Any:
+        error = {"gone": FileNotFoundError, "private": PermissionError}.get(Path(folder).name)
+        if error:
+            raise error(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    assert [*find_runs(tmp_path)] == [run]

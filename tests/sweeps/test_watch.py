@@ -55,6 +55,25 @@ def test_a_terminal_shows_what_is_done_running_and_failed(planned: Plan) -> None
     assert ("3/3" in bars, "1 failed" in bars) == (True, True)
 
 
+@pytest.mark.parametrize("width", [30, 80])
+def test_lines_and_bars_fit_a_narrow_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = plan(["model.padding=valid,same", "optimizer=rmsprop,adam", "hydra.sweep.dir=mine"])
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system=None, width=width, highlight=False)
+    view = View(long, console, epochs=5)
+    long.jobs[0].run.finish(RESULT)
+    with long.jobs[1].run.locked():
+        write_atomically(long.jobs[1].run.metrics, b"epoch,step,train/acc,val/acc\n2,126,0.9,0.8\n")
+        view.look()
+        console.print(view.bars)
+    *said, _, running = screen.getvalue().splitlines()
+    assert len(running) <= width
+    assert width == 30 or running.split()[-3:] == ["-:--:--", "val/acc", "0.8000"]  # none of them is cut off
+    assert [line for line in said if line.startswith("  ")]
+    assert max(len(line) for line in said if line.startswith("  ")) <= width
+
+
 def test_an_error_ends_the_watching(planned: Plan) -> None:
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError), watch(planned, 5):
