@@ -179,7 +179,9 @@ class Settings(_Group):
     data: Data
     augment: Augmentation
     model: Annotated[
-        Annotated[Conv, Tag("conv")] | Annotated[Dense, Tag("dense")] | Annotated[Own, Tag("own")],
+        Annotated[Conv, Tag("conv")]  # a network's options
+        | Annotated[Dense, Tag("dense")]
+        | Annotated[Own, Tag("own")],
         Discriminator(_kind_of_model),
     ]
     optimizer: Optimizer

@@ -147,7 +147,8 @@ def explain(error: Exception) -> str:
     known = [*defaults, *nested, "experiment", *(key for key in SEARCH_KEYS if "." not in key)]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], known)}; --help lists all keys"
+    own = f", or with model=own +{unknown[1]}=VALUE" if unknown[1].startswith("model.") else ""
+    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], known)}; --help lists all keys{own}"
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:

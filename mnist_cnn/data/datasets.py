@@ -26,7 +26,12 @@ from mnist_cnn.files import locked, write_atomically
 
 log = logging.getLogger(__name__)
 
-FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}  # torchvision's
+FAMILY = {  # classes in torchvision.datasets that list four files
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "qmnist": "QMNIST",
+}
 SAMPLE, FOLDER = "sample", "folder"
 DIGITS: Final = tuple(map(str, range(10)))
 NAMES = [*FAMILY, SAMPLE, FOLDER]

@@ -157,6 +157,12 @@ def test_every_data_set_has_four_files_with_md5_and_mirrors(name: str) -> None:
         assert all(mirror.startswith("http") for mirror in archive.mirrors)
 
 
+def test_no_two_data_sets_have_a_file_in_common() -> None:
+    """A subclass in torchvision that lists no files of its own, such as EMNIST, inherits MNIST's."""
+    digests = [archive.digest for name in datasets.FAMILY for archive in datasets._archives(name, Path("data"))]
+    assert len({*digests}) == len(digests)
+
+
 def test_qmnist_comes_from_its_own_mirror() -> None:
     mirrors = datasets._archives("qmnist", Path("data"))[0].mirrors
     assert mirrors == ["https://raw.githubusercontent.com/facebookresearch/qmnist/master"]
