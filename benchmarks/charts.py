@@ -71,7 +71,7 @@ def compare() -> Figure:
     ranges = [[abs(rows[name][0] - rows[name][1][end]) for name in names] for end in (0, 1)]
     colours = [COLOURS[1] if name == "ours" else GREY for name in names]
     bars = axes.barh(names, middles, xerr=ranges, color=colours, ecolor=COLOURS[0], capsize=3)
-    axes.bar_label(bars, [f"{middle:g}" for middle in middles], padding=8)
+    axes.bar_label(bars, [f"{middle:.1f}" for middle in middles], padding=8)
     axes.set_xlabel("milliseconds per step of 64 images, and range")
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.1)

@@ -147,8 +147,9 @@ def explain(error: Exception) -> str:
     known = [*defaults, *nested, "experiment", *(key for key in SEARCH_KEYS if "." not in key)]
     if unknown[1] in nested:
         return f"there is no key {unknown[1]} with this choice of {unknown[1].partition('.')[0]}"
-    own = f", or with model=own +{unknown[1]}=VALUE" if unknown[1].startswith("model.") else ""
-    return f"there is no key {unknown[1]}{did_you_mean(unknown[1], known)}; --help lists all keys{own}"
+    if not (meant := did_you_mean(unknown[1], known)) and unknown[1].startswith("model."):
+        return f"there is no key {unknown[1]}: for a network of your own write +{unknown[1]}=VALUE"
+    return f"there is no key {unknown[1]}{meant}; --help lists all keys"
 
 
 def _explain_choice(group: str, value: str, choices: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ def test_what_changes_the_result_is_decisive(key: str, value: object) -> None:
         ("batch_size=1", "there is no key batch_size (did you mean data.batch_size?); --help lists all keys"),
         ("trainer.lr=1", "there is no key trainer.lr (did you mean optimizer.lr?); --help lists all keys"),
         ("model.drop_out=1", "there is no key model.drop_out (did you mean model.dropout?); --help lists all keys"),
-        ("model.depth=1", "there is no key model.depth; --help lists all keys"),
+        ("model.depth=1", "there is no key model.depth: for a network of your own write +model.depth=VALUE"),
         ("+trainer.precision=bf16-mixed", "trainer.precision exists already: drop the +"),
         ("optimizer=sgd optimizer.rho=0.9", "there is no key optimizer.rho with this choice of optimizer"),
     ],

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,26 @@ def file(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=SIZES)
 def page(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The open page on each screen."""
+    with opened(browser, file, request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def desktop(browser: Browser, file: Path) -> Iterator[Page]:
+    """The open page, where the screen makes no difference."""
+    with opened(browser, file, "desktop") as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Browser, file: Path, size: str) -> Iterator[Page]:
     """The open page; it must make no request and leave nothing in the console."""
-    context = browser.new_context(viewport=SIZES[request.param], has_touch=request.param == "phone", offline=True)
+    context = browser.new_context(viewport=SIZES[size], has_touch=size == "phone", offline=True)
     page, noise = context.new_page(), []
     page.on("console", lambda message: noise.append(message.text))
     page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("request", lambda asked: noise.append(asked.url) if asked.url != file.as_uri() else None)
+    page.on("request", lambda asked: noise.append(asked.url) if not asked.url.startswith(file.as_uri()) else None)
     page.goto(file.as_uri())
     draw(page, [])  # waits for the next frame
     yield page
@@ -104,28 +119,28 @@ def pressed(page: Page, button: str) -> Page:
     return page
 
 
-def test_undo_brings_back_what_clear_or_a_test_image_took(page: Page) -> None:
-    assert pressed(page, "Clear").locator("#answer").inner_text().strip() == "Draw a digit from 0 to 9."
-    draw(page, [[(140, 40), (140, 240)], [(40, 240), (240, 240)]])
-    both = shown_digit(page)
+def test_undo_brings_back_what_clear_or_a_test_image_took(desktop: Page) -> None:
+    assert pressed(desktop, "Clear").locator("#answer").inner_text().strip() == "Draw a digit from 0 to 9."
+    draw(desktop, [[(140, 40), (140, 240)], [(40, 240), (240, 240)]])
+    both = shown_digit(desktop)
     assert both != ""
-    assert shown_digit(pressed(page, "Clear")) == ""
-    page.locator("#samples button").first.click()
-    draw(page, [])
-    assert page.evaluate("drawing.image !== null")
-    pressed(page, "Undo")
-    assert shown_digit(pressed(page, "Undo")) == both
-    assert shown_digit(pressed(page, "Undo")) == "1"
-    page.keyboard.press("Control+z")
-    draw(page, [])
-    assert shown_digit(page) == ""
+    assert shown_digit(pressed(desktop, "Clear")) == ""
+    desktop.locator("#samples button").first.click()
+    draw(desktop, [])
+    assert desktop.evaluate("drawing.image !== null")
+    pressed(desktop, "Undo")
+    assert shown_digit(pressed(desktop, "Undo")) == both
+    assert shown_digit(pressed(desktop, "Undo")) == "1"
+    desktop.keyboard.press("Control+z")
+    draw(desktop, [])
+    assert shown_digit(desktop) == ""
 
 
-def test_a_digit_draws_itself_until_something_is_touched(page: Page) -> None:
-    page.wait_for_function("playing === -1")
-    assert shown_digit(page) == "3"
-    draw(page, [[(140, 40), (140, 240)]])
-    assert page.evaluate("drawing.strokes.length") == 1
+def test_a_digit_draws_itself_until_something_is_touched(desktop: Page) -> None:
+    desktop.wait_for_function("playing === -1")
+    assert shown_digit(desktop) == "3"
+    draw(desktop, [[(140, 40), (140, 240)]])
+    assert desktop.evaluate("drawing.strokes.length") == 1
 
 
 def test_a_dot_is_drawn_and_a_scribble_is_answered(page: Page) -> None:
@@ -138,71 +153,73 @@ def test_a_dot_is_drawn_and_a_scribble_is_answered(page: Page) -> None:
     assert sum(chances) == pytest.approx(100, abs=1)
 
 
-def test_a_drawing_is_moved_by_dragging_and_by_keys(page: Page) -> None:
-    pressed(page, "Clear")
-    draw(page, [[(140, 100), (140, 180)]])
-    pressed(page, "Move")
-    draw(page, [[(140, 140), (80, 120)]])
-    assert page.evaluate("drawing.strokes[0][0].map(Math.round)") == pytest.approx([80, 80], abs=2)
-    page.locator("#sheet").press("ArrowDown")
-    assert page.evaluate("Math.round(drawing.strokes[0][0][1])") == pytest.approx(90, abs=2)
-    page.evaluate("draw({ ...EMPTY, image: testImage(0) })")
-    page.locator("#sheet").press("ArrowRight")
-    assert page.evaluate("drawing.image.slice(28).every((level, i) => level === (i % 28 ? testImage(0)[i + 27] : 0))")
+def test_a_drawing_is_moved_by_dragging_and_by_keys(desktop: Page) -> None:
+    pressed(desktop, "Clear")
+    draw(desktop, [[(140, 100), (140, 180)]])
+    pressed(desktop, "Move")
+    draw(desktop, [[(140, 140), (80, 120)]])
+    assert desktop.evaluate("drawing.strokes[0][0].map(Math.round)") == pytest.approx([80, 80], abs=2)
+    desktop.locator("#sheet").press("ArrowDown")
+    assert desktop.evaluate("Math.round(drawing.strokes[0][0][1])") == pytest.approx(90, abs=2)
+    desktop.evaluate("draw({ ...EMPTY, image: testImage(0) })")
+    desktop.locator("#sheet").press("ArrowRight")
+    assert desktop.evaluate(
+        "drawing.image.slice(28).every((level, i) => level === (i % 28 ? testImage(0)[i + 27] : 0))"
+    )
 
 
 @pytest.mark.parametrize("what", ["strokes", "image"])
-def test_a_link_opens_the_page_with_the_drawing(page: Page, file: Path, what: str) -> None:
-    pressed(page, "Clear")
+def test_a_link_opens_the_page_with_the_drawing(desktop: Page, file: Path, what: str) -> None:
+    pressed(desktop, "Clear")
     if what == "strokes":
-        draw(page, [[(140, 40), (140, 240)], [(40, 240)]])
+        draw(desktop, [[(140, 40), (140, 240)], [(40, 240)]])
     else:
-        page.locator("#samples button").nth(2).click()
-        draw(page, [])
-    before = page.evaluate("[...seen]"), shown_digit(page)
-    page.get_by_role("button", name="Copy a link to it").click()
-    link = page.evaluate("location.href")
-    page.goto("about:blank")
-    page.goto(link)
-    draw(page, [])
-    assert (page.evaluate("[...seen]"), shown_digit(page)) == before
+        desktop.locator("#samples button").nth(2).click()
+        draw(desktop, [])
+    before = desktop.evaluate("[...seen]"), shown_digit(desktop)
+    desktop.get_by_role("button", name="Copy a link to it").click()
+    link = desktop.evaluate("location.href")
+    desktop.goto("about:blank")
+    desktop.goto(link)
+    draw(desktop, [])
+    assert (desktop.evaluate("[...seen]"), shown_digit(desktop)) == before
 
 
 @pytest.mark.parametrize("damaged", ["#strokes=", "#strokes=..", "#image=AAAA", "#image=%", "#strokes=12", "#nothing"])
-def test_a_damaged_link_opens_the_page_as_usual(page: Page, file: Path, damaged: str) -> None:
-    page.goto("about:blank")
-    page.goto(file.as_uri() + damaged)
-    draw(page, [])
-    assert page.evaluate("playing !== 0")
+def test_a_damaged_link_opens_the_page_as_usual(desktop: Page, file: Path, damaged: str) -> None:
+    desktop.goto("about:blank")
+    desktop.goto(file.as_uri() + damaged)
+    draw(desktop, [])
+    assert desktop.evaluate("playing !== 0")
 
 
-def test_a_misread_image_says_its_label_and_clear_takes_the_explanation_back(page: Page) -> None:
-    page.locator("#samples .misread").first.click()
-    draw(page, [])
-    label = page.locator("#samples .misread").first.get_attribute("title").split(",")[0][-1]
-    assert f"Misread: its label is {label}." in page.locator("#answer").inner_text()
-    page.locator("#maps canvas").first.hover(position={"x": 5, "y": 5})
-    draw(page, [])
-    assert "conv1, map" in page.locator("#explanation").inner_text()
-    assert "Point at a map." in pressed(page, "Clear").locator("#explanation").inner_text()
+def test_a_misread_image_says_its_label_and_clear_takes_the_explanation_back(desktop: Page) -> None:
+    desktop.locator("#samples .misread").first.click()
+    draw(desktop, [])
+    label = desktop.locator("#samples .misread").first.get_attribute("title").split(",")[0][-1]
+    assert f"Misread: its label is {label}." in desktop.locator("#answer").inner_text()
+    desktop.locator("#maps canvas").first.hover(position={"x": 5, "y": 5})
+    draw(desktop, [])
+    assert "conv1, map" in desktop.locator("#explanation").inner_text()
+    assert "Point at a map." in pressed(desktop, "Clear").locator("#explanation").inner_text()
 
 
-def test_the_evidence_is_painted_and_the_rival_chosen(page: Page) -> None:
-    page.locator("#samples button").nth(3).click()
-    page.get_by_label("show the evidence").check()
-    page.wait_for_function("evidence && evidence.left.length === 0")
-    assert page.evaluate("evidence.falls.some(([, fall]) => fall > 0)")
-    page.locator("#chances button").nth(8).click()
-    draw(page, [])
-    assert page.evaluate("evidence.rival") == 8
-    assert "is ahead of 8 by" in page.locator("#votes").inner_text()
-    page.get_by_label("show the evidence").uncheck()
-    draw(page, [])
-    assert page.locator("#why").inner_text() == ""
+def test_the_evidence_is_painted_and_the_rival_chosen(desktop: Page) -> None:
+    desktop.locator("#samples button").nth(3).click()
+    desktop.get_by_label("show the evidence").check()
+    desktop.wait_for_function("evidence && evidence.left.length === 0")
+    assert desktop.evaluate("evidence.falls.some(([, fall]) => fall > 0)")
+    desktop.locator("#chances button").nth(8).click()
+    draw(desktop, [])
+    assert desktop.evaluate("evidence.rival") == 8
+    assert "is ahead of 8 by" in desktop.locator("#votes").inner_text()
+    desktop.get_by_label("show the evidence").uncheck()
+    draw(desktop, [])
+    assert desktop.locator("#why").inner_text() == ""
 
 
 def test_two_networks_answer_side_by_side(browser: Browser, file: Path, trained: Trained) -> None:
-    both = write_page(file.with_name("digits.ckpt"), other=trained.path)
+    both = write_page(shutil.copy(file.with_name("digits.ckpt"), file.with_name("both.ckpt")), other=trained.path)
     page = browser.new_page()
     page.goto(both.as_uri())
     page.locator("#samples button").first.click()
@@ -211,26 +228,25 @@ def test_two_networks_answer_side_by_side(browser: Browser, file: Path, trained:
     assert first == second
     assert len(first) == 10
     page.close()
-    write_page(file.with_name("digits.ckpt"))
 
 
-def test_without_centring_a_digit_in_a_corner_looks_different(page: Page) -> None:
-    page.get_by_role("button", name="Clear").click()
-    draw(page, [[(20, 20), (60, 20), (40, 80)]])
-    centred = page.evaluate("document.querySelector('#seen').toDataURL()")
-    page.get_by_label("centre as MNIST does").uncheck()
-    draw(page, [])
-    assert page.evaluate("document.querySelector('#seen').toDataURL()") != centred
+def test_without_centring_a_digit_in_a_corner_looks_different(desktop: Page) -> None:
+    desktop.get_by_role("button", name="Clear").click()
+    draw(desktop, [[(20, 20), (60, 20), (40, 80)]])
+    centred = desktop.evaluate("document.querySelector('#seen').toDataURL()")
+    desktop.get_by_label("centre as MNIST does").uncheck()
+    draw(desktop, [])
+    assert desktop.evaluate("document.querySelector('#seen').toDataURL()") != centred
 
 
-def test_test_images_are_answered_as_their_labels_say(page: Page, file: Path) -> None:
+def test_test_images_are_answered_as_their_labels_say(desktop: Page, file: Path) -> None:
     data = json.loads(file.read_text().split("const PAGE = ")[1].split(";\n")[0])
     assert len(data["samples"]) == 20
     assert {digit["label"] for digit in data["samples"] if digit["label"] == digit["answered"]} == set(range(10))
-    for button, digit in zip(page.locator("#samples button").all(), data["samples"], strict=True):
+    for button, digit in zip(desktop.locator("#samples button").all(), data["samples"], strict=True):
         button.press("Enter")
-        draw(page, [])
-        assert shown_digit(page) == str(digit["answered"])
+        draw(desktop, [])
+        assert shown_digit(desktop) == str(digit["answered"])
 
 
 def test_a_value_is_explained_by_mouse_and_keyboard(page: Page) -> None:
@@ -263,10 +279,10 @@ def test_nothing_is_wider_than_the_screen(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_all_pictures_follow_the_colours_of_the_system(page: Page) -> None:
-    page.emulate_media(color_scheme="dark")
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    corners = page.evaluate("""[...document.querySelectorAll("#seen, #samples canvas")].map(
+def test_all_pictures_follow_the_colours_of_the_system(desktop: Page) -> None:
+    desktop.emulate_media(color_scheme="dark")
+    desktop.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    corners = desktop.evaluate("""[...document.querySelectorAll("#seen, #samples canvas")].map(
         (canvas) => canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0])""")
     assert len(corners) == 21
-    assert set(corners) == {0x16}  # the dark page's paper
+    assert set(corners) == {0x16}  # the dark desktop's paper
