@@ -1,9 +1,8 @@
 // Response maps as mosaics, one canvas for each stage, and the explanation of the value that is pointed at.
 
-const ROWS_OF_TILES = { 32: 2, 64: 4, 128: 4 };
-
+// Up to 16 maps side by side, or 32 of many small ones: each has 17 pixels of the screen or more, a large one 34.
 function mosaicOf({ channels, height, width }) {
-  const rows = ROWS_OF_TILES[channels] ?? Math.ceil(Math.sqrt(channels / 4)), columns = Math.ceil(channels / rows);
+  const columns = Math.min(channels, channels > 64 && width <= 13 ? 32 : 16), rows = Math.ceil(channels / columns);
   return { rows, columns, step: [height + 1, width + 1], height: rows * (height + 1) - 1, width: columns * (width + 1) - 1 };
 }
 
