@@ -6,6 +6,7 @@ For the last checkpoint of a run in float32 it reproduces the numbers of result.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.data.strengths import STRENGTHS, parse_strengths
 from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.terminal import fit, waiting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,13 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{kind}", metavar="STRENGTHS", help=text)
     options = parser.parse_args(arguments)
     given = {kind: parse_strengths(kind, text) for kind in STRENGTHS if (text := getattr(options, kind)) is not None}
-    values = evaluate(options.run, options.data_dir, given, options.device)
+    with waiting("testing"):
+        values = evaluate(options.run, options.data_dir, given, options.device)
     if options.json:
         print(json.dumps(values))
         return
-    print(
-        "{dataset}: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on {test_images:,} test images".format(**values)
-    )
+    line = "{dataset}: test/acc {test/acc:.4f}  test/loss {test/loss:.4f}  on {test_images:,} test images"
+    print(fit(line.format(**values), sys.stdout))
     for kind in given:
         for strength, accuracy in values[kind].items():
             print(f"{kind} {strength} {STRENGTHS[kind].unit}: {accuracy:.4f}")

@@ -18,6 +18,7 @@ from mnist_cnn.cli import DEVICES, Parser, run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import PICTURES, natural_order
 from mnist_cnn.runs.directory import checkpoint_file
+from mnist_cnn.terminal import waiting
 
 _BATCH = 1000  # pictures in memory and per forward pass: 2.5 times as fast as one by one (n = 5)
 
@@ -94,12 +95,13 @@ def predict(run_or_file: str, files: Sequence[str], device: str = "auto") -> Ite
     """
     path = checkpoint_file(run_or_file)  # before importing torch, so that a wrong name fails at once
 
-    import torch
+    with waiting("loading PyTorch"):
+        import torch
 
-    from mnist_cnn.data.pictures import read_picture
-    from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
-    from mnist_cnn.runs.checkpoint import load_classifier
-    from mnist_cnn.runs.familiar import load_familiarity
+        from mnist_cnn.data.pictures import read_picture
+        from mnist_cnn.model.backend import choose_device, device_errors, use_exact_kernels
+        from mnist_cnn.runs.checkpoint import load_classifier
+        from mnist_cnn.runs.familiar import load_familiarity
 
     def read(file: str) -> torch.Tensor | InputError:
         if os.path.isdir(file):  # noqa: PTH112

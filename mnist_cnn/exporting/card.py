@@ -1,5 +1,6 @@
 """The model card: what a file of weights is, its figures with their n, its limits, how to load and reproduce it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ _CARD = """\
 
 A network of {parameters:,} parameters that names what a picture shows. It maps images (batch, 1, 28, 28),
 {range}, to logits (batch, {n}); the largest is the answer.
-Its classes, in order: {classes}.
+Its classes, in order:
+
+```json
+{classes}
+```
 
 ```text
 {layers}
@@ -94,7 +99,7 @@ def model_card(
         onnx=_ONNX if len(request.networks) > 1 else "",
         licence=_UNLICENSED if licence == UNKNOWN else f"These weights are licensed under `{licence}`.",
         n=len(classifier.classes),
-        classes=", ".join(classifier.classes),
+        classes=json.dumps(classifier.classes, ensure_ascii=False),
         parameters=count_parameters(net),
         layers=layer_table(net),
         data=_data(dataset, content.get("config")),
@@ -138,4 +143,6 @@ def _reproduce(run: Run, dataset: str | None) -> str:
     overrides = [each for each in run.overrides() if is_decisive(each.partition("=")[0].lstrip("+~"))]
     if dataset == "mnist-sample" and "data.name=sample" not in overrides:  # MNIST could not be reached
         overrides.append("data.name=sample")
+    if "data=folder" in overrides:
+        overrides.append("data.dir=PICTURES")
     return f"```sh\n{command_line('mnist_cnn.train', *overrides)}\n```"

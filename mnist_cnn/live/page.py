@@ -16,7 +16,7 @@ from mnist_cnn.model.nets import fold, layers_of
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.reports.answers import Answers, answer
 from mnist_cnn.reports.page import Page
-from mnist_cnn.runs.checkpoint import load_classifier
+from mnist_cnn.runs.checkpoint import dataset_of, load_classifier, read_checkpoint
 from mnist_cnn.runs.directory import checkpoint_file, run_of
 from mnist_cnn.runs.trained import load_trained
 
@@ -30,6 +30,7 @@ class Shown(NamedTuple):
     """A network as the page has it: its weights are rounded. `changed`: how many of the answers that changes."""
 
     name: str
+    dataset: str
     classifier: DigitClassifier
     parameters: int
     packed: PackedNet
@@ -50,7 +51,7 @@ def live_page(run_or_file: RunOrFile, other: RunOrFile | None = None, data_dir: 
             raise InputError(f"{other} has other classes than {run_or_file}: the page compares networks of the same")
         shown.append(_show(other, second, trained.test))
     familiarity = measure_familiarity(shown[0].classifier, trained.data.train)
-    return _page(shown, trained.dataset, trained.test, familiarity)
+    return _page(shown, trained.test, familiarity)
 
 
 def _show(run_or_file: RunOrFile, classifier: DigitClassifier, test: Images) -> Shown:
@@ -61,19 +62,20 @@ def _show(run_or_file: RunOrFile, classifier: DigitClassifier, test: Images) -> 
     file = checkpoint_file(run_or_file)
     name = run_of(file).path.name if Path(run_or_file).is_dir() else file.name
     changed = int((answers.predicted != exact.predicted).sum())
-    return Shown(name, classifier, parameters, pack_net(net, dtype), answers, changed)
+    dataset = dataset_of(read_checkpoint(file)) or "mnist"
+    return Shown(name, dataset, classifier, parameters, pack_net(net, dtype), answers, changed)
 
 
-def _page(shown: list[Shown], dataset: str, test: Images, familiarity: Familiarity | None) -> Page:
+def _page(shown: list[Shown], test: Images, familiarity: Familiarity | None) -> Page:
     classifier, answers = shown[0].classifier, shown[0].answers
     chosen = _choose(answers)
     kinds = {layer["kind"] for layer in shown[0].packed.layers}
     unfamiliar = familiarity.are_unfamiliar(classifier, test.images) if familiarity else torch.zeros(1)
     values = {
         "name": " and ".join(each.name for each in shown),
-        "dataset": dataset,
         "networks": [each._asdict() | {"dtype": each.packed.dtype} for each in shown],
         "images": len(answers.labels),
+        "misread": bool(len(answers.wrong)),
         "false_alarms": float(unfamiliar.float().mean()) if familiarity else None,
         "title": "Draw a digit from 0 to 9" if answers.classes == DIGITS else "Draw one of the classes",
         "centred": classifier.reading == "ink",

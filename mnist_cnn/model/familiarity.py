@@ -7,7 +7,7 @@ models"). The features are what the last linear layer reads, averaged to at most
 Rates: benchmarks/README.md.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +15,17 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from mnist_cnn.data.datasets import Images
-from mnist_cnn.data.images import as_batch
+from mnist_cnn.data.images import SIDE, as_batch
 from mnist_cnn.model.backend import evaluation_mode
 from mnist_cnn.model.classifier import DigitClassifier
 
-MOST_FEATURES = 1152  # as many as the notebook's network has
+_MOST_FEATURES = 1152  # as many as the notebook's network has
 _COMPONENTS = 16
+_FEWEST_FEATURES = 4 * _COMPONENTS  # of fewer, little lies outside of the components
 _MOST_IMAGES = 10_000  # of the training images
-_SET_ASIDE = 10  # every tenth image is for the limit
+_SET_ASIDE = 0.1  # of these, for the limit
 _SHARE = 0.02  # of the images set aside that may be unfamiliar
-_FEWEST = 50  # images of a class
+_FEWEST_IMAGES = 40  # of a class
 _BATCH = 250
 
 
@@ -47,47 +48,64 @@ class Familiarity(NamedTuple):
 
 
 def measure_familiarity(classifier: DigitClassifier, train: Images) -> Familiarity | None:
-    """Measure how training images of each class differ; None without a linear layer, or for a class of few images."""
-    train = train.subset(torch.linspace(0, len(train.labels) - 1, min(_MOST_IMAGES, len(train.labels))).long())
-    if last_linear(classifier.net) is None or train.labels.bincount(minlength=len(classifier.classes)).min() < _FEWEST:
+    """Measure how training images of each class differ.
+
+    Returns None where that says little: for a network that does not end with a linear layer of 64 or more inputs, and
+    for a class of few images.
+    """
+    if not count_features(classifier):
         return None
-    features, answers = read_features(classifier, train.images)
-    aside = torch.arange(len(train.labels)) % _SET_ASIDE == 0
-    kept, labels = features[~aside], train.labels[~aside]
-    of_classes = [kept[labels == label] for label in range(len(classifier.classes))]
+    order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0))[:_MOST_IMAGES]
+    aside, kept = (train.subset(part) for part in order.tensor_split([int(_SET_ASIDE * len(order))]))
+    if kept.labels.bincount(minlength=len(classifier.classes)).min() < _FEWEST_IMAGES:
+        return None
+    features, _ = read_features(classifier, kept.images)
+    of_classes = [features[kept.labels == label] for label in range(len(classifier.classes))]
+    means = torch.stack([each.mean(dim=0) for each in of_classes])
     components = torch.stack([_components(each) for each in of_classes])
-    found = Familiarity(torch.stack([each.mean(dim=0) for each in of_classes]), components, 0.0)
-    limit = found.distances(features[aside], answers[aside]).quantile(1 - _SHARE)
+    found = Familiarity(means.half().float(), components.half().float(), 0.0)  # as they are kept
+    limit = found.distances(*read_features(classifier, aside.images)).quantile(1 - _SHARE)
     return found._replace(limit=float(limit))
 
 
 def _components(features: Float[Tensor, "n features"]) -> Float[Tensor, "components features"]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        _, _, vectors = torch.pca_lowrank(features, q=min(2 * _COMPONENTS, *features.shape), niter=4)
+        _, _, vectors = torch.pca_lowrank(features, q=2 * _COMPONENTS, niter=4)
     return vectors[:, :_COMPONENTS].T.contiguous()
 
 
-@torch.no_grad()
+def count_features(classifier: DigitClassifier) -> int:
+    """Return how many features an image has here; 0 if the network does not end with a linear layer, or with few."""
+    calls, logits = _watch_last_layer(classifier, torch.zeros(1, 1, SIDE, SIDE))
+    match calls:
+        case [((Tensor(ndim=2) as read,), Tensor() as answer)] if torch.equal(answer, logits):
+            return min(read.shape[1], _MOST_FEATURES) if read.shape[1] >= _FEWEST_FEATURES else 0
+    return 0
+
+
 def read_features(
     classifier: DigitClassifier, images: Tensor
 ) -> tuple[Float[Tensor, "n features"], Int64[Tensor, " n"]]:
     """Return what the network's last linear layer reads, averaged and scaled, and the answers, on the CPU."""
-    layer, read, answers = last_linear(classifier.net), list[Tensor](), list[Tensor]()
-    assert layer is not None
-    handle = layer.register_forward_pre_hook(lambda _, given: read.append(given[0].float().cpu()))
+    calls, logits = _watch_last_layer(classifier, images)
+    features = torch.cat([given[0] for given, _ in calls]).float().cpu()
+    if features.shape[1] > _MOST_FEATURES:
+        features = F.adaptive_avg_pool1d(features, _MOST_FEATURES)
+    return F.normalize(features), logits.argmax(dim=1).cpu()
+
+
+@torch.no_grad()
+def _watch_last_layer(classifier: DigitClassifier, images: Tensor) -> tuple[list[tuple[Any, Any]], Tensor]:
+    """Return the arguments and the result of each call of the last linear layer, and the logits."""
+    linear = [layer for layer in classifier.net.modules() if isinstance(layer, nn.Linear)]
+    calls = list[tuple[Any, Any]]()
+    handles = [layer.register_forward_hook(lambda _, *call: calls.append(call)) for layer in linear[-1:]]
     try:
         with evaluation_mode(classifier):
-            for part in torch.split(as_batch(images), _BATCH):
-                answers.append(classifier(part.to(classifier.device)).argmax(dim=1).cpu())
+            batches = torch.split(as_batch(images), _BATCH)
+            logits = torch.cat([classifier(batch.to(classifier.device)) for batch in batches])
     finally:
-        handle.remove()
-    features = torch.cat(read)
-    if features.shape[1] > MOST_FEATURES:
-        features = F.adaptive_avg_pool1d(features, MOST_FEATURES)
-    return F.normalize(features), torch.cat(answers)
-
-
-def last_linear(net: nn.Module) -> nn.Linear | None:
-    """Return a network's last linear layer, if it has one."""
-    return next((layer for layer in reversed([*net.modules()]) if isinstance(layer, nn.Linear)), None)
+        for handle in handles:
+            handle.remove()
+    return calls, logits

@@ -29,7 +29,7 @@ class Comparison(NamedTuple):
             return f"{best} and {other} have {n} {paired_by} in common: with fewer than 2, no test is possible."
         position = "ahead of" if mean(self.differences) >= 0 else "behind"
         points = f"{abs(mean(self.differences)):.2f} ± {stdev(self.differences):.2f} points of {name}"
-        said = f"{best} is {position} {other} by {points} (n = {n}, paired by {paired_by}"
+        said = f"{best} is {position} {other} by {points} (mean and sd of n = {n} differences, paired by {paired_by}"
         if self.p is None:
             return f"{said}): all pairs differ alike, so that no test is possible."
         said += ", p < 0.001)" if self.p < 0.001 else f", p = {self.p:.2g})"

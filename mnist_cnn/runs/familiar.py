@@ -12,7 +12,7 @@ import torch
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically
 from mnist_cnn.model.classifier import DigitClassifier
-from mnist_cnn.model.familiarity import Familiarity, measure_familiarity
+from mnist_cnn.model.familiarity import Familiarity, count_features, measure_familiarity
 from mnist_cnn.runs.trained import load_trained
 
 _LARGEST = 64 * 2**20  # bytes: of 1,000 classes; a stranger's file must not fill the memory
@@ -22,7 +22,9 @@ def load_familiarity(checkpoint: Path, classifier: DigitClassifier) -> Familiari
     """Return how the training images of a checkpoint's run differ; None if its data are not at hand."""
     file = checkpoint.with_suffix(".familiarity.npz")
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    if (kept := _read(file, weights, len(classifier.classes))) is not None:
+    if not (features := count_features(classifier)):
+        return None
+    if (kept := _read(file, weights, (len(classifier.classes), features))) is not None:
         return kept
     try:
         trained = load_trained(checkpoint)
@@ -38,7 +40,7 @@ def load_familiarity(checkpoint: Path, classifier: DigitClassifier) -> Familiari
     return measured
 
 
-def _read(file: Path, weights: str, classes: int) -> Familiarity | None:
+def _read(file: Path, weights: str, shape: tuple[int, int]) -> Familiarity | None:
     """Return what was kept for these weights; None if there is nothing, or if it is damaged."""
     try:
         content = io.BytesIO(file.read_bytes())
@@ -47,11 +49,8 @@ def _read(file: Path, weights: str, classes: int) -> Familiarity | None:
         with np.load(content) as kept:  # refuses pickles
             found = {name: kept[name] for name in ("weights", "means", "components", "limit")}
         means, components = (torch.from_numpy(found[name]).float() for name in ("means", "components"))
-        fits = (
-            means.ndim == 2
-            and components.ndim == 3
-            and components.shape[::2] == means.shape == (classes, means.shape[1])
-        )
-        return Familiarity(means, components, float(found["limit"])) if fits and found["weights"] == weights else None
+        fits = components.ndim == 3 and components.shape[::2] == means.shape == shape and found["weights"] == weights
+        numbers = fits and all(np.isfinite(found[name]).all() for name in ("means", "components", "limit"))
+        return Familiarity(means, components, float(found["limit"])) if numbers else None
     except Exception:  # noqa: BLE001 - zipfile and numpy have many
         return None

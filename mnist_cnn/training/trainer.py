@@ -23,6 +23,8 @@ def build_trainer(cfg: Settings, run: Run, callbacks: list[pl.Callback], steps_p
     """
     options = cfg.trainer.model_dump(exclude={"gradient_clip_val", "gradient_clip_algorithm"})
     if options["log_every_n_steps"]:
+        if cfg.logger.also is None:
+            raise InputError("trainer.log_every_n_steps needs a logger: give logger=tensorboard, wandb or mlflow")
         options["log_every_n_steps"] = max(1, options["log_every_n_steps"] // steps_per_slab)
     logger = _logger(cfg.logger.also, run) or (_Unused() if cfg.callbacks else False)
     try:

@@ -134,6 +134,23 @@ def test_undo_brings_back_what_clear_or_a_test_image_took(desktop: Page) -> None
     desktop.keyboard.press("Control+z")
     draw(desktop, [])
     assert shown_digit(desktop) == ""
+    desktop.keyboard.press("Control+Shift+z")
+    draw(desktop, [])
+    assert shown_digit(desktop) == "1"
+
+
+def test_undoing_while_the_pen_is_down_ends_the_stroke(desktop: Page) -> None:
+    pressed(desktop, "Clear")
+    box = desktop.locator("#sheet").bounding_box()
+    assert box is not None
+    desktop.mouse.move(box["x"] + 50, box["y"] + 50)
+    desktop.mouse.down()
+    desktop.keyboard.press("Control+z")
+    desktop.mouse.move(box["x"] + 90, box["y"] + 90)
+    desktop.mouse.up()
+    assert desktop.evaluate("drawing.strokes") == []
+    draw(desktop, [[(140, 40), (140, 240)]])
+    assert desktop.evaluate("drawing.strokes.length") == 1
 
 
 def test_a_digit_draws_itself_until_something_is_touched(desktop: Page) -> None:
@@ -168,11 +185,14 @@ def test_a_drawing_is_moved_by_dragging_and_by_keys(desktop: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("what", ["strokes", "image"])
+@pytest.mark.parametrize("what", ["strokes", "sheet", "image"])
 def test_a_link_opens_the_page_with_the_drawing(desktop: Page, file: Path, what: str) -> None:
     pressed(desktop, "Clear")
-    if what == "strokes":
+    if what != "image":
         draw(desktop, [[(140, 40), (140, 240)], [(40, 240)]])
+        for _ in range(20 * (what == "sheet")):  # beyond the side, and not centred
+            desktop.locator("#sheet").press("ArrowLeft")
+        draw(desktop, [])
     else:
         desktop.locator("#samples button").nth(2).click()
         draw(desktop, [])

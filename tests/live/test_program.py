@@ -49,7 +49,7 @@ def run_page(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         packed = {"name": "a", **pack_net(net, dtype)._asdict()}
         data = {"networks": [packed], "samples": [], "classes": [*"0123456789"], "images": ""}
         data |= {"familiarity": pack_familiarity(familiarity) if familiarity else None}
-        about = {"title": "t", "name": "a", "dataset": "b", "networks": [], "images": 1, "false_alarms": None}
+        about = {"title": "t", "name": "a", "networks": [], "images": 1, "misread": True, "false_alarms": None}
         about |= {"centred": True}
         page = Page(TEMPLATE, {**about, "has_maps": True, "pools_maximum": True, "data": data}, [])
         (tmp_path / "page.html").write_text(page.html())

@@ -38,8 +38,35 @@ def test_the_distance_is_what_no_combination_of_components_reaches() -> None:
 def test_it_is_not_measured_for_few_images_or_without_a_linear_layer(sample: Dataset) -> None:
     few = Images(sample.train.images[::100], sample.train.labels[::100])
     assert measure_familiarity(DigitClassifier(), few) is None
+    small = DigitClassifier({"name": "conv", "channels": [4], "hidden": 8})
+    assert measure_familiarity(small, sample.train) is None
     only_convolutions = nn.Sequential(nn.Conv2d(1, 10, 28), nn.Flatten())
     assert measure_familiarity(DigitClassifier(net=only_convolutions), sample.train) is None
+
+
+class Twice(nn.Module):
+    """Its last linear layer is called twice, by keyword, or not at all."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.head, self.last = how, nn.Linear(784, 10), nn.Linear(784, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        results = {"unused": lambda: self.head(x), "keyword": lambda: self.last(input=x)}
+        return results.get(self.how, lambda: self.last(x) + self.last(x))()
+
+
+@pytest.mark.parametrize("how", ["twice", "keyword", "unused"])
+def test_a_linear_layer_used_in_another_way_is_no_error(how: str, sample: Dataset) -> None:
+    assert measure_familiarity(DigitClassifier(net=Twice(how)), sample.train) is None
+
+
+def test_the_order_of_the_training_images_does_not_matter(sample: Dataset) -> None:
+    by_class = [(sample.train.labels == label).nonzero()[:60, 0] for label in range(10)]
+    cyclic = sample.train.subset(torch.stack(by_class, dim=1).flatten())
+    assert cyclic.labels[:12].tolist() == [*range(10), 0, 1]
+    assert measure_familiarity(DigitClassifier({"name": "conv", "channels": [8]}), cyclic) is not None
 
 
 def test_measuring_draws_no_random_numbers_and_gives_the_same_each_time(sample: Dataset) -> None:

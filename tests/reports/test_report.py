@@ -112,7 +112,10 @@ def test_a_sweeps_page_compares_its_complete_runs(sweep: Path, cli: Cli) -> None
 
 def test_a_sweeps_page_says_who_is_ahead_and_links_the_runs(sweep: Path) -> None:
     page = sweep_report.report_sweep(sweep).html()
-    (told,) = re.findall(r"<p>(32 is (?:ahead of|behind) 8 by .* \(n = 2, paired by seed, .*with n = 2, .*)</p>", page)
+    (told,) = re.findall(
+        r"<p>(32 is (?:ahead of|behind) 8 by .* \(mean and sd of n = 2 .* seed, .*with n = 2, .*)</p>",
+        page,
+    )
     first, second = (
         [Run(sweep / f"hidden={hidden},seed={seed}").result()["val/acc"] for seed in (0, 1)] for hidden in (32, 8)
     )

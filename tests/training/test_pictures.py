@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mnist_cnn import DigitClassifier
 from mnist_cnn.data.datasets import Dataset, Images
+from mnist_cnn.errors import InputError
 from mnist_cnn.runs.checkpoint import read_checkpoint
 from mnist_cnn.runs.directory import Run
 from mnist_cnn.settings import compose
@@ -92,3 +93,8 @@ def test_wandb_and_mlflow_get_figures_and_other_loggers_nothing(tmp_path: Path, 
     few = Images(*(part[:100] for part in sample.test))
     pictures.log_pictures(loggers, DigitClassifier(NET), few, step=7)
     assert shown == ["confusion Figure 7", "run Figure confusion.png", "misread Figure 7", "run Figure misread.png"]
+
+
+def test_steps_are_logged_only_to_a_logger(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trainer.log_every_n_steps needs a logger"):
+        train(compose(*SMALL, "trainer.log_every_n_steps=16"), Run(tmp_path))

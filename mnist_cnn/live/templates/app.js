@@ -22,6 +22,7 @@ function update() {
   for (const answer of answers) answer.chances = softmax(answer.logits);
   if (!seen) cursor = null;
   show();
+  if (pen === null) byId("spoken").textContent = byId("answer").innerText;  // not at each point of a stroke
   performance.measure("update", { start: started });
 }
 
@@ -109,6 +110,7 @@ function showChances(section, chances) {
     bar.querySelector("i").style.width = `${100 * (chances?.[label] ?? 0)}%`;
     bar.querySelector("b").textContent = said.replace("over ", "> ").replace("under ", "< ");
     bar.ariaLabel = `${PAGE.classes[label]}: ${said || "nothing is drawn"}`;
+    bar.ariaPressed = String(label === rival);
     bar.onclick = () => { opponent = label; show(); };
   });
 }
@@ -130,7 +132,8 @@ function showExplanation() {
     if (!cursor) byId("explanation").replaceChildren(element("p", { className: "quiet" }, "Point at a map."));
     return;
   }
-  byId("explanation").replaceChildren(explain(answers[0].stages, cursor.stage, value));
+  const close = element("button", { type: "button", className: "close", ariaLabel: "Close", onclick: () => { cursor = null; show(); } }, "×");
+  byId("explanation").replaceChildren(close, explain(answers[0].stages, cursor.stage, value));
   const canvasOf = (number) => (number < 0 ? byId("seen") : document.querySelector(`canvas[data-stage="${number}"]`));
   const { channels, row, column, side } = sourceOf(stage, value);
   frame(canvasOf(cursor.stage), stage.output, [value.channel], value.row, value.column, 1, FRAME);
@@ -146,7 +149,9 @@ function build() {
     const bars = PAGE.classes.slice(0, BARS).map(() => element("li", {}, element("button", { type: "button",
       title: "Compare the answer with this class" }, element("u", {}), element("span", {}, element("i", {})), element("b", {}))));
     const { name } = PAGE.networks[number], list = element("ol", { ariaLabel: `Probability of each class: ${name}` }, ...bars);
-    byId("chances").append(element("section", {}, ...(networks.length > 1 ? [element("h3", {}, name)] : []), list));
+    const title = networks.length > 1 ? [element("h3", {}, name)] : [], more = PAGE.classes.length - bars.length;
+    const note = more ? [element("p", { className: "quiet" }, `and ${more} less probable classes`)] : [];
+    byId("chances").append(element("section", {}, ...title, list, ...note));
   });
   stages.forEach(({ layer, output }, number) => {
     if (layer.kind === "dense") return;

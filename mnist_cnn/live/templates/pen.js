@@ -1,19 +1,29 @@
 // The hand: drawing, undoing, moving, choosing, saving and sharing; and a digit that draws itself until something is touched.
 
-const earlier = []; // what the drawing was before each change
-let playing = 0; // the frame that continues the drawing that plays itself
+const earlier = [], later = []; // what the drawing was before each change, and what was undone
+let playing = 0; // the frame that continues the drawing that plays itself; -1 when it is complete
+let pen = null; // the pointer that draws or drags now: a second finger does not
 
 function draw(next) {
   cancelAnimationFrame(playing);
+  playing = 0;
   earlier.push(drawing);
+  later.length = 0;
   drawing = next;
   opponent = null;
+  byId("linked").textContent = "";
   updateSoon();
 }
 
-function undo() {
+// Undo, or redo: what is taken from one list is added to the other.
+function goBack(from, to) {
   cancelAnimationFrame(playing);
-  drawing = earlier.pop() ?? EMPTY;
+  playing = 0;
+  pen = null;
+  if (from.length) {
+    to.push(drawing);
+    drawing = from.pop();
+  } else if (from === earlier) drawing = EMPTY;
   updateSoon();
 }
 
@@ -31,7 +41,7 @@ function moved({ strokes, image, label }, right, down) {
 
 function listenToPen() {
   const sheet = byId("sheet");
-  let pen = null, from = null; // the pointer that draws or drags now: a second finger does not
+  let from = null; // where dragging began
   const place = (event) => {
     const box = sheet.getBoundingClientRect();
     return [((event.clientX - box.left) / box.width) * SHEET, ((event.clientY - box.top) / box.height) * SHEET];
@@ -42,7 +52,6 @@ function listenToPen() {
     sheet.setPointerCapture(pen);
     from = isMoving() ? { place: place(event), drawing } : null;
     draw(from ? drawing : { ...EMPTY, strokes: [...(playing ? [] : drawing.strokes), [place(event)]] });
-    playing = 0;
   };
   sheet.onpointermove = (event) => {
     if (event.pointerId !== pen) return;
@@ -51,7 +60,11 @@ function listenToPen() {
     else drawing.strokes.at(-1).push(...(events.length ? events : [event]).map(place));
     updateSoon();
   };
-  sheet.onpointerup = sheet.onpointercancel = (event) => { if (event.pointerId === pen) pen = null; };
+  sheet.onpointerup = sheet.onpointercancel = (event) => {
+    if (event.pointerId !== pen) return;
+    pen = null;
+    updateSoon();
+  };
   sheet.onkeydown = (event) => {
     const step = { ArrowUp: [0, -10], ArrowDown: [0, 10], ArrowLeft: [-10, 0], ArrowRight: [10, 0] }[event.key];
     if (!step) return;
@@ -81,33 +94,44 @@ function play(strokes) {
   playing = requestAnimationFrame(step);
 }
 
-// A drawing in the address: #strokes=, two digits of base 36 for each number, or #image=, its bytes in base64url.
+// A drawing in the address: #strokes= or, not centred, #sheet=, with two digits of base 36 for each number, which may lie beside
+// the sheet; or #image=, its bytes in base64url.
+const MARGIN = 500;
+
 function toHash({ strokes, image }) {
   if (image) return `image=${btoa(String.fromCharCode(...image)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
-  const pair = (value) => Math.min(SHEET - 1, Math.max(0, Math.round(value))).toString(36).padStart(2, "0");
-  return `strokes=${strokes.map((stroke) => stroke.map((point) => point.map(pair).join("")).join("")).join(".")}`;
+  const pair = (value) => Math.min(36 ** 2 - 1, Math.max(0, Math.round(value) + MARGIN)).toString(36).padStart(2, "0");
+  return `${byId("centred").checked ? "strokes" : "sheet"}=${strokes.map((stroke) => stroke.map((point) => point.map(pair).join("")).join("")).join(".")}`;
 }
 
 // Return the drawing in an address; null if there is none, or no such.
 function fromHash(hash) {
-  const [, kind, text] = hash.match(/^#(strokes|image)=([\w.-]+)$/) ?? [];
+  const [, kind, text] = hash.match(/^#(strokes|sheet|image)=([\w.-]+)$/) ?? [];
   if (kind === "image") {
     const image = new Uint8Array(decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/").padEnd(4 * Math.ceil(text.length / 4), "=")));
     return image.length === SIDE * SIDE ? { ...EMPTY, image } : null;
   }
-  const strokes = (text ?? "").split(".").map((stroke) => (stroke.match(/[0-9a-z]{4}/g) ?? []).map((four) => [parseInt(four.slice(0, 2), 36), parseInt(four.slice(2), 36)]));
-  return kind && strokes.every((stroke) => stroke.length) ? { ...EMPTY, strokes } : null;
+  const strokes = (text ?? "").split(".").map((stroke) => (stroke.match(/[0-9a-z]{4}/g) ?? []).map((four) => [four.slice(0, 2), four.slice(2)].map((two) => parseInt(two, 36) - MARGIN)));
+  if (!kind || !strokes.every((stroke) => stroke.length)) return null;
+  byId("centred").checked = kind === "strokes";
+  return { ...EMPTY, strokes };
 }
 
-function open() {
+// Draw what the address holds; false if it holds no drawing.
+function drawLinked() {
   let given = null;
   try { given = fromHash(location.hash); } catch { /* an address that somebody cut off */ }
   if (given) draw(given);
-  else if (PAGE.classes.join() === "0,1,2,3,4,5,6,7,8,9") play(THREE);
+  return given !== null;
+}
+
+function open() {
+  if (drawLinked()) return;
+  if (PAGE.classes.join() === "0,1,2,3,4,5,6,7,8,9") play(THREE);
   else draw({ ...EMPTY, image: testImage(0) });
 }
 
-byId("undo").onclick = undo;
+byId("undo").onclick = () => goBack(earlier, later);
 byId("clear").onclick = () => draw(EMPTY);
 byId("move").onclick = () => {
   byId("move").setAttribute("aria-pressed", String(!isMoving()));
@@ -115,15 +139,20 @@ byId("move").onclick = () => {
   updateSoon();
 };
 byId("save").onclick = () => element("a", { href: byId("sheet").toDataURL(), download: "drawing.png" }).click();
-byId("link").onclick = () => {
-  location.hash = toHash(drawing);
-  navigator.clipboard?.writeText(location.href).catch(() => {});
-  byId("linked").textContent = "It is in the address bar.";
+let linked = ""; // the address that this page has set itself
+byId("link").onclick = async () => {
+  location.hash = linked = `#${toHash(drawing)}`;
+  const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+  byId("linked").textContent = copied ? "Copied." : "It is in the address bar.";
 };
 byId("centred").onchange = byId("evident").onchange = updateSoon;
-addEventListener("hashchange", () => { if (location.hash !== `#${toHash(drawing)}`) open(); });
+addEventListener("hashchange", () => { if (location.hash !== linked) drawLinked(); });
 addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "z") { event.preventDefault(); undo(); }
+  const key = event.key.toLowerCase();
+  if (!(event.ctrlKey || event.metaKey) || !"zy".includes(key)) return;
+  event.preventDefault();
+  if (key === "y" || event.shiftKey) goBack(later, earlier);
+  else goBack(earlier, later);
 });
 matchMedia("(prefers-color-scheme: dark)").onchange = () => { showTestImages(); show(); };
 PAGE.images = decodeBase64(PAGE.images);
