@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import urllib.request
@@ -16,6 +17,7 @@ from filelock import FileLock
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from mnist_cnn import signals
 from mnist_cnn.cli import run_command
@@ -55,6 +57,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     root = tmp_path_factory.getbasetemp().parent if several else tmp_path_factory.getbasetemp()
     with FileLock(root / "trained.lock"):
         return Trained(root / "trained", train(compose("data.name=sample", "trainer=cpu"), Run(root / "trained")))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. Playwright keeps an event loop running, which other modules' tests must not meet."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,100 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mnist_cnn.data.pictures import read_picture
 from mnist_cnn.page import write_page
 from mnist_cnn.runs.checkpoint import load_classifier
 from tests.conftest import Trained
 from tests.live.drawings import as_picture, as_points, drawings
-
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def file(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = tmp_path_factory.mktemp("run") / "digits.ckpt"
-    shutil.copy(trained.path / "checkpoints" / "last.ckpt", copy)
-    return write_page(copy)
-
-
-@pytest.fixture(params=SIZES)
-def page(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The open page on each screen."""
-    with opened(browser, file, request.param) as page:
-        yield page
-
-
-@pytest.fixture
-def desktop(browser: Browser, file: Path) -> Iterator[Page]:
-    """The open page, where the screen makes no difference."""
-    with opened(browser, file, "desktop") as page:
-        yield page
-
-
-@contextmanager
-def opened(browser: Browser, file: Path, size: str) -> Iterator[Page]:
-    """The open page; it must make no request and leave nothing in the console."""
-    context = browser.new_context(viewport=SIZES[size], has_touch=size == "phone", offline=True)
-    page, noise = context.new_page(), []
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("request", lambda asked: noise.append(asked.url) if not asked.url.startswith(file.as_uri()) else None)
-    page.goto(file.as_uri())
-    draw(page, [])  # waits for the next frame
-    yield page
-    context.close()
-    assert noise == []
-
-
-def draw(page: Page, strokes: list[list[tuple[float, float]]], with_finger: bool = False) -> None:
-    box = page.locator("#sheet").bounding_box()
-    assert box is not None
-    on_screen = [
-        [(box["x"] + x / 280 * box["width"], box["y"] + y / 280 * box["width"]) for x, y in stroke]
-        for stroke in strokes
-    ]
-    (_touch if with_finger else _move_mouse)(page, on_screen)
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def _move_mouse(page: Page, strokes: list[list[tuple[float, float]]]) -> None:
-    for first, *others in strokes:
-        page.mouse.move(*first)
-        page.mouse.down()
-        for point in others:
-            page.mouse.move(*point)
-        page.mouse.up()
-
-
-def _touch(page: Page, strokes: list[list[tuple[float, float]]]) -> None:
-    devtools = page.context.new_cdp_session(page)
-    for stroke in strokes:
-        for number, (x, y) in enumerate(stroke):
-            kind = "touchMove" if number else "touchStart"
-            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
-        devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-
-def shown_digit(page: Page) -> str:
-    return page.locator("#answer").get_attribute("data-label") or ""
+from tests.live.hand import draw, pressed, shown_digit
 
 
 def test_ten_digits_drawn_by_mouse_or_finger_are_answered_as_by_pytorch(
@@ -111,12 +28,6 @@ def test_ten_digits_drawn_by_mouse_or_finger_are_answered_as_by_pytorch(
         expected = classifier.predict(read_picture(tmp_path / "drawn.png"))
         if expected.probabilities.max() > 0.9:  # the page's pen is a little wider or narrower
             assert shown_digit(page) == str(int(expected.digits)), drawing
-
-
-def pressed(page: Page, button: str) -> Page:
-    page.get_by_role("button", name=button, exact=True).click()
-    draw(page, [])
-    return page
 
 
 def test_undo_brings_back_what_clear_or_a_test_image_took(desktop: Page) -> None:
