@@ -48,7 +48,9 @@ def live_page(run_or_file: RunOrFile, other: RunOrFile | None = None, data_dir: 
     if other is not None:
         second = load_classifier(other)
         if second.classes != trained.classifier.classes:
-            raise InputError(f"{other} has other classes than {run_or_file}: the page compares networks of the same")
+            raise InputError(
+                f"{other} has other classes than {run_or_file}: the page compares only networks of the same classes"
+            )
         shown.append(_show(other, second, trained.test))
     familiarity = measure_familiarity(shown[0].classifier, trained.data.train)
     return _page(shown, trained.test, familiarity)

@@ -169,3 +169,11 @@ def test_every_figure_is_drawn_and_the_style_stays_inside(answers: Answers) -> N
         picture = np.asarray(drawn(figure))
         assert picture.min() < 100 < 250 < picture.max()
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.98, 1.4), (0.46, 0.57), (1.1, 1.9), (0.3, 4.0), (0.001, 2.0)])
+def test_a_log_axis_has_at_least_two_labels(low: float, high: float) -> None:
+    epochs = {"train/loss": [high, low], "train/acc": [0.5, 0.6]}
+    axes = plots.plot_curves({"a": [epochs]}).axes[0]
+    bottom, top = axes.get_ylim()
+    assert sum(bottom <= tick <= top for tick in axes.get_yticks()) >= 2

@@ -180,7 +180,8 @@ def _on_log_scale(axes: Axes) -> None:
 def _label_plainly(axis: Axis) -> None:
     """Label a log axis in plain decimals: the style switches mathtext off, which matplotlib writes powers in."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+    decades = LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,))
+    axis.set_major_locator(MaxNLocator(4) if high < 5 * low else decades)
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
