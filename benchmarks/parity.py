@@ -32,9 +32,9 @@ from mnist_cnn.data.images import scale
 from mnist_cnn.keras import files
 from mnist_cnn.keras.convert import import_keras
 from mnist_cnn.model.backend import forward_fast
-from mnist_cnn.model.optimizers import build_optimizer
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.settings import compose
+from mnist_cnn.training.optimization import build_optimizer
 
 STEPS, BATCH = 20, 64
 KERAS_OPTIMIZERS = {

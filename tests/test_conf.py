@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from mnist_cnn.model.nets import ConvNet, DenseNet
-from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler
+from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop
 from mnist_cnn.model.registry import build_net
 from mnist_cnn.schema import Trainer
 from mnist_cnn.settings import CONF, compose
+from mnist_cnn.training.optimization import build_optimizer, build_scheduler
 
 FILES = sorted(CONF.rglob("*.yaml"))
 NO_CHOICES = (CONF, CONF / "search", *CONF.glob("hydra/*"))

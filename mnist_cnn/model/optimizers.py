@@ -1,18 +1,15 @@
-"""Keras's RMSprop and Adam, and the functions that build optimizers and schedulers from the settings."""
+"""Keras's RMSprop and Adam, and Muon."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
-from hydra.utils import instantiate
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-
-from mnist_cnn.errors import InputError
 
 
-class _KerasOptimizer(Optimizer):
+class _GroupOptimizer(Optimizer):
     """Common parts: a step for all parameters of a group at once, and state that starts at 0."""
 
     @torch.no_grad()
@@ -37,8 +34,21 @@ class _KerasOptimizer(Optimizer):
                 self.state[weight][name] = torch.zeros_like(weight)
         return [self.state[weight][name] for weight in weights]
 
+    def _adam(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any], lr: float) -> None:
+        """Take the step of Keras's Adam, which the docstring of KerasAdam describes."""
+        beta1, beta2 = group["betas"]
+        group["steps"] += 1
+        momenta, velocities = self._state("momentum", weights), self._state("velocity", weights)
+        torch._foreach_lerp_(momenta, gradients, 1 - beta1)
+        torch._foreach_mul_(velocities, beta2)
+        torch._foreach_addcmul_(velocities, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(velocities)
+        torch._foreach_add_(roots, group["epsilon"])
+        correction = (1 - beta2 ** group["steps"]) ** 0.5 / (1 - beta1 ** group["steps"])
+        torch._foreach_addcdiv_(weights, momenta, roots, -lr * correction)
 
-class KerasRMSprop(_KerasOptimizer):
+
+class KerasRMSprop(_GroupOptimizer):
     """RMSprop as Keras 3 computes it (keras/src/optimizers/rmsprop.py), with Keras's defaults.
 
     v = rho v + (1 - rho) g²;  w -= lr g / sqrt(v + epsilon), with v = 0 at the start. torch.optim.RMSprop adds epsilon
@@ -82,7 +92,7 @@ class KerasRMSprop(_KerasOptimizer):
             torch._foreach_addcdiv_(weights, gradients, roots, -group["lr"])
 
 
-class KerasAdam(_KerasOptimizer):
+class KerasAdam(_GroupOptimizer):
     """Adam as Keras 3 computes it (keras/src/optimizers/adam.py), with Keras's defaults; AdamW with `weight_decay`.
 
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²;  with m = v = 0 at the start;
@@ -106,73 +116,80 @@ class KerasAdam(_KerasOptimizer):
         super().__init__(params, defaults)
 
     def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        (beta1, beta2), lr = group["betas"], group["lr"]
-        group["steps"] += 1
-        momenta, velocities = self._state("momentum", weights), self._state("velocity", weights)
-        torch._foreach_lerp_(momenta, gradients, 1 - beta1)
-        torch._foreach_mul_(velocities, beta2)
-        torch._foreach_addcmul_(velocities, gradients, gradients, 1 - beta2)
-        roots = torch._foreach_sqrt(velocities)
-        torch._foreach_add_(roots, group["epsilon"])
+        lr = group["lr"]
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
-        correction = (1 - beta2 ** group["steps"]) ** 0.5 / (1 - beta1 ** group["steps"])
-        torch._foreach_addcdiv_(weights, momenta, roots, -lr * correction)
+        self._adam(weights, gradients, group, lr)
 
 
-def build_optimizer(options: Mapping[str, Any], parameters: Iterable[Tensor]) -> Optimizer:
-    """Build the optimizer that `_target_` names, with the other options.
+class Muon(_GroupOptimizer):
+    """Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) for convolutions, Adam for all other weights.
 
-    Raises InputError if there is no such class, or if it rejects an option.
+    A kernel with more than one input channel is a matrix here, a row per filter. With momentum m = mu m + g, m = 0 at
+    the start, and its norm n, measured at the first step, a step is
+    w = n (w / |w| - lr orthogonalize(g + mu m) / sqrt(filters)):
+    all directions of the kernel learn equally fast, `lr` is the share of its norm by which it moves, and its norm stays
+    (which is not in the paper; the same author's airbench has it).
+    The first convolution, dense layers and biases take the steps of KerasAdam, with `adam_share` times `lr`: all
+    weights of a network without other convolutions.
+    Raises ValueError for values out of range.
     """
-    built: Optimizer = _build("optimizer", options, [*parameters])
-    return built
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 0.05,
+        momentum: float = 0.6,
+        iterations: int = 3,
+        adam_share: float = 0.1,
+        betas: Sequence[float] = (0.9, 0.99),
+        epsilon: float = 1e-7,
+    ) -> None:
+        if not (lr >= 0 and 0 <= momentum < 1 and iterations >= 1 and adam_share >= 0):
+            raise ValueError(f"invalid value: {lr=}, {momentum=}, {iterations=}, {adam_share=}")
+        if not (all(0 <= beta < 1 for beta in betas) and epsilon > 0):
+            raise ValueError(f"invalid value: {betas=}, {epsilon=}")
+        defaults = {"lr": lr, "momentum": momentum, "iterations": iterations, "adam_share": adam_share}
+        super().__init__(params, defaults | {"betas": tuple(betas), "epsilon": epsilon, "steps": 0})
+
+    def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        others: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if weight.ndim == 4 and weight.shape[1] > 1:
+                self._muon(weight, gradient, group)
+            else:
+                others[0].append(weight)
+                others[1].append(gradient)
+        if others[0]:
+            self._adam(*others, group, group["adam_share"] * group["lr"])
+
+    def _muon(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum"], state["norm"] = torch.zeros_like(weight), weight.norm()
+        momentum = state["momentum"].mul_(group["momentum"]).add_(gradient)
+        ahead = gradient.add(momentum, alpha=group["momentum"])
+        direction = orthogonalize(ahead.flatten(1), group["iterations"]).view_as(weight)
+        weight.div_(weight.norm().clamp_min(1e-12)).sub_(direction, alpha=group["lr"] / len(weight) ** 0.5).mul_(
+            state["norm"]
+        )
 
 
-def build_scheduler(
-    options: Mapping[str, Any], optimizer: Optimizer, steps: int, epochs: int = 1
-) -> dict[str, Any] | None:
-    """Build the scheduler that `_target_` names, as Lightning's dictionary; None if there is no `_target_`.
+def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) -> Float[Tensor, "rows columns"]:
+    """Return nearly U Vᵀ of a matrix U S Vᵀ: Jordan's Newton-Schulz iteration, x <- a x + b (x xᵀ) x + c (x xᵀ)² x.
 
-    `interval` is step (the default) or epoch: when the scheduler advances. An option that is null becomes the number of
-    advances in the whole run: `steps` or `epochs`.
-    Raises InputError if there is no such class, or if it rejects an option.
+    After 5 iterations its singular values are 0.68 to 1.21, where those of the matrix were at least 0.002 of its norm;
+    after 3, at least 0.02. Smaller ones stay smaller.
     """
-    if "_target_" not in options:
-        return None
-    interval = options.get("interval", "step")
-    advances = {"step": steps, "epoch": epochs}[interval]
-    filled = {key: advances if value is None else value for key, value in options.items() if key != "interval"}
-    built = _build("scheduler", filled, optimizer)
-    if isinstance(built, ReduceLROnPlateau) and interval == "step":
-        raise InputError("ReduceLROnPlateau monitors the loss of whole epochs: give scheduler.interval=epoch")
-    return {"scheduler": built, "interval": interval}
-
-
-def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int, epochs: int = 1) -> None:
-    """Build both for a single weight and advance as in the run, up to 100,000 times, to find errors before training.
-
-    Raises InputError if they cannot be built, or fail at a step.
-    """
-    weight = nn.Parameter(torch.zeros(1))
-    weight.grad = torch.zeros(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            built = build_optimizer(optimizer, [weight])
-            config = build_scheduler(scheduler, built, steps, epochs)
-            built.step()
-            if config and not isinstance(config["scheduler"], ReduceLROnPlateau):  # which needs a metric
-                for _ in range(min(steps if config["interval"] == "step" else epochs, 100_000)):
-                    config["scheduler"].step()
-    except InputError:
-        raise
-    except Exception as error:
-        named = " with ".join(str(each["_target_"]) for each in (optimizer, scheduler) if "_target_" in each)
-        raise InputError(f"{named} failed: {error}") from error
-
-
-def _build(group: str, options: Mapping[str, Any], argument: object) -> Any:
-    try:
-        return instantiate(dict(options), argument, _convert_="all")
-    except Exception as error:
-        raise InputError(f"{group}={options.get('_target_')} could not be built: {error.__cause__ or error}") from error
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (matrix.norm() + 1e-7)
+    wide = x if x.shape[0] <= x.shape[1] else x.mT
+    gram = wide @ wide.mT
+    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    for _ in range(iterations):  # on x xᵀ, which is smaller than x: all that is multiplied here commutes
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        product = polynomial @ product
+        gram = polynomial @ gram @ polynomial
+    result: Tensor = product @ wide
+    return result if wide is x else result.mT

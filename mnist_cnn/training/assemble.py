@@ -12,7 +12,6 @@ from mnist_cnn.data.module import MNISTDataModule
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.backend import use_exact_kernels
-from mnist_cnn.model.optimizers import build_optimizer, build_scheduler, rehearse
 from mnist_cnn.model.registry import build_net, register_net
 from mnist_cnn.model.summary import count_parameters
 from mnist_cnn.model.teacher import Teacher
@@ -23,6 +22,7 @@ from mnist_cnn.runs.table import find_runs
 from mnist_cnn.schema import Own, Settings
 from mnist_cnn.settings import conf_digest
 from mnist_cnn.training.fit import Training
+from mnist_cnn.training.optimization import build_optimizer, build_scheduler, rehearse
 from mnist_cnn.training.progress import EpochLog, quiet_lightning
 from mnist_cnn.training.recorder import RunRecorder
 from mnist_cnn.training.saving import SaveBest, SaveLast

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mnist_cnn.data.datasets import Dataset
 from mnist_cnn.model.nets import ConvNet
-from mnist_cnn.model.optimizers import build_optimizer
+from mnist_cnn.training.optimization import build_optimizer
 from tests.keras.models import build, random_weights
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"

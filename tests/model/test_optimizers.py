@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mnist_cnn.errors import InputError
-from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, build_optimizer, build_scheduler, rehearse
+from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, Muon, orthogonalize
+from mnist_cnn.training.optimization import build_optimizer, build_scheduler, rehearse
 
 STEPS = 20
 
@@ -74,6 +75,73 @@ def test_torchs_adam_gives_other_weights_than_keras_adam() -> None:
     assert (ours - theirs).abs().max() > 1e-4
 
 
+def jordans_polynomial(values: np.ndarray, iterations: int) -> np.ndarray:
+    for _ in range(iterations):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return values
+
+
+@pytest.mark.parametrize(("iterations", "least"), [(3, 0.02), (5, 0.002)])
+@pytest.mark.parametrize("shape", [(64, 288), (128, 576), (7, 7), (9, 4), (1, 9)])
+def test_orthogonalize_is_near_u_v_of_the_svd(shape: tuple[int, int], iterations: int, least: float) -> None:
+    """Its singular vectors are the matrix's own; of singular values that are not too small it makes 0.68 to 1.21."""
+    left, _, right = np.linalg.svd(np.random.default_rng(0).normal(size=shape), full_matrices=False)
+    values = np.logspace(0, -4, min(shape))
+    found = orthogonalize(torch.tensor(left * values @ right), iterations).numpy()
+    inner = left.T @ found @ right.T
+    relative = values / np.linalg.norm(values)
+    np.testing.assert_allclose(inner, np.diag(jordans_polynomial(relative, iterations)), atol=1e-6)
+    kept = inner.diagonal()[relative >= least]
+    assert len(kept) > 0
+    assert 0.68 < kept.min() <= kept.max() < 1.21
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 3, 3), (40, 2, 3, 3)], ids=["wide", "tall"])
+def test_muon_follows_the_formula(shape: tuple[int, ...]) -> None:
+    """Kernels take orthogonal steps, here by an SVD, and keep their norm; the rest takes Adam's."""
+    draw = np.random.default_rng(0)
+    sizes = {"first": (4, 1, 3, 3), "kernel": shape, "bias": (6,), "dense": (3, 5)}
+    weights = {name: torch.nn.Parameter(torch.tensor(draw.normal(size=size))) for name, size in sizes.items()}
+    start, expected = ({name: weight.detach().numpy().copy() for name, weight in weights.items()} for _ in range(2))
+    adams = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items() if name != "kernel"}
+    muon, adam = Muon(weights.values(), lr=0.1, adam_share=0.2), KerasAdam(adams.values(), lr=0.02, betas=(0.9, 0.99))
+    momentum, norm = np.zeros(shape), np.linalg.norm(start["kernel"])
+    for _ in range(STEPS):
+        for name, weight in weights.items():
+            weight.grad = torch.tensor(draw.normal(size=sizes[name]))
+            if name in adams:
+                adams[name].grad = weight.grad
+        gradient = weights["kernel"].grad.numpy()
+        momentum = 0.6 * momentum + gradient
+        left, values, right = np.linalg.svd((gradient + 0.6 * momentum).reshape(shape[0], -1), full_matrices=False)
+        direction = (left * jordans_polynomial(values / np.linalg.norm(values), 3) @ right).reshape(shape)
+        kernel = expected["kernel"] / np.linalg.norm(expected["kernel"]) - 0.1 * direction / shape[0] ** 0.5
+        expected["kernel"] = norm * kernel
+        muon.step()
+        adam.step()
+    np.testing.assert_allclose(weights["kernel"].detach().numpy(), expected["kernel"], rtol=1e-6)
+    for name, weight in adams.items():
+        torch.testing.assert_close(weights[name], weight)
+
+
+def test_muons_steps_neither_shrink_nor_grow_a_kernel() -> None:
+    kernel = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    norm, optimizer = kernel.norm().item(), Muon([kernel], lr=0.1)
+    for _ in range(200):
+        kernel.grad = torch.randn_like(kernel)
+        optimizer.step()
+    assert kernel.norm().item() == pytest.approx(norm, rel=0.1)  # which each step begins with
+
+
+def test_muon_stops_at_a_learning_rate_of_zero_and_leaves_a_kernel_of_zeros() -> None:
+    kernels = [torch.nn.Parameter(torch.ones(2, 2, 3, 3)), torch.nn.Parameter(torch.zeros(2, 2, 3, 3))]
+    for kernel, lr in zip(kernels, (0.0, 0.1), strict=True):
+        kernel.grad = torch.ones_like(kernel)
+        before = kernel.detach().clone()
+        Muon([kernel], lr=lr).step()
+        torch.testing.assert_close(kernel.detach(), before)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [(KerasRMSprop, {}), (KerasRMSprop, {"momentum": 0.9, "centered": True}), (KerasAdam, {"weight_decay": 0.004})],
@@ -98,6 +166,11 @@ def test_state_dict_resumes_exactly(optimizer: type[torch.optim.Optimizer], opti
         ),
         *((KerasAdam, {name: value}) for name, value in (("lr", float("nan")), ("weight_decay", -1), ("epsilon", 0))),
         (KerasAdam, {"betas": [0.9, 1.0]}),
+        *(
+            (Muon, {name: value})
+            for name, value in (("lr", -1), ("momentum", 1), ("iterations", 0), ("adam_share", -1))
+        ),
+        *((Muon, {name: value}) for name, value in (("betas", [1.0, 0.9]), ("epsilon", 0))),
     ],
 )
 def test_values_out_of_range_are_refused(optimizer: type[torch.optim.Optimizer], option: dict[str, Any]) -> None:

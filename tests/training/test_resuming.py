@@ -84,6 +84,7 @@ PLATEAU = (
     [
         ("optimizer=rmsprop", "optimizer.momentum=0.5", "optimizer.centered=true"),
         ("optimizer=nadam", "scheduler=cosine"),
+        ("optimizer=muon", "scheduler=onecycle"),
         ("optimizer=adamw", *MILESTONES),
         ("optimizer=adamw", *PLATEAU),
         ("optimizer=sgd", "trainer.gradient_clip_val=0.1"),
