@@ -1,9 +1,15 @@
 """The tables that the benchmarks print."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 from benchmarks import charts, fast
 from benchmarks.compare import __main__ as compare
+from benchmarks.records import __main__ as records
+from mnist_cnn.errors import InputError
+from tests.recipes import TINY
 
 
 def test_the_table_has_medians_and_ratios_round_by_round() -> None:
@@ -23,13 +29,14 @@ def test_every_peer_is_a_module_that_is_there() -> None:
 
 def test_the_time_to_an_accuracy_is_keras_epochs_to_the_same_mean() -> None:
     fits = [[0.98, 0.991, *[0.992] * 12], [0.985, 0.989, *[0.992] * 12]]
-    keras = [{"seconds": 10.0 + (number == 0), "test/acc": each} for fit in fits for number, each in enumerate(fit)]
-    ours = {1: [(0.990, 2.0), (0.992, 2.0)], 3: [(0.993, 8.0), (0.994, 8.0)]}
-    head, first, second = fast.report(ours, keras).splitlines()
+    keras = [[{"seconds": 10.0 + (n == 0), "test/acc": each} for n, each in enumerate(fit)] for fit in fits]
+    ours = {"1 epoch": [(0.990, 2.0), (0.992, 2.0)], "3 epochs": [(0.993, 8.0), (0.994, 8.0)]}
+    head, first, _, *goals = fast.report(ours, keras).splitlines()
     assert head.startswith("Keras, 10.0 s an epoch, n = 2: 0.9825  0.9900  0.9920")
-    assert first.startswith("99.0% with 1 epochs: 0.9910 ± 0.0014 (0.9900 - 0.9920, n = 2) in 2.00 s")
-    assert first.endswith("Keras needs 2 epochs: 10.0 times as long")
-    assert second.endswith("Keras needs more than 14 epochs: over 17.5 times as long")
+    assert first == "1 epoch: 0.9910 ± 0.0014 (0.9900 - 0.9920, n = 2) in 2.0 s (2.0 - 2.0)"
+    assert goals[0] == "99.00%: 1 epoch, 2.0 s; Keras 2 epochs, 20 s, 10.0 times as long"
+    assert goals[1] == "99.30%: 3 epochs, 8.0 s; Keras over 14 epochs, 140 s, 17.5 times as long"
+    assert goals[2] == "99.40%: not reached; Keras over 14 epochs, 140 s"
 
 
 def test_the_charts_read_means_and_spreads_from_cells() -> None:
@@ -44,3 +51,55 @@ def test_every_chart_is_drawn_from_its_table_in_the_readme() -> None:
     for name, chart in charts.CHARTS.items():
         assert all(axes.has_data() for axes in chart().axes), name
         assert f'srcset="{name}-dark.png"' in (charts.FOLDER / "README.md").read_text("utf-8")
+
+
+LOG = """python -m mnist_cnn.train experiment=fast
+
+data.batch_size: 96
+
+seed 0: test/acc 0.9941, epochs 1, seconds 14.5, threads 2, 2026-11-29, commit abc, CPU, torch 2.14.1
+epoch 1/1  625 steps  10.1 s  16.2 ms/step  train/loss 1.0247  train/acc 0.9456
+seed 1: test/acc 0.9945, epochs 1, seconds 15.5, threads 2, 2026-11-30, commit abc, CPU, torch 2.14.1
+epoch 1/1  625 steps  10.1 s  16.2 ms/step  train/loss 1.0247  train/acc 0.9456
+"""
+
+
+def test_a_record_is_read_from_its_log(tmp_path: Path) -> None:
+    (tmp_path / "fast.txt").write_text(LOG)
+    expected = ("fast", "2026-11-30", "python -m mnist_cnn.train experiment=fast", 1, 2, [0.9941, 0.9945], [14.5, 15.5])
+    found = records.read(tmp_path / "fast.txt")
+    assert found == records.Record(*expected)
+    assert found.p_below(0.9943) == pytest.approx(0.5)
+    (tmp_path / "one.txt").write_text(LOG.partition("seed 1")[0])
+    with pytest.raises(InputError, match="fewer than two seeds"):
+        records.read(tmp_path / "one.txt")
+
+
+def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
+    def record(name: str, accuracies: list[float], seconds: float) -> records.Record:
+        return records.Record(name, "2026-11-29", f"train {name}", 1, 2, accuracies, [seconds] * len(accuracies))
+
+    slow = record("slow", [0.9951, 0.9952, 0.9953], 30.0)
+    fast = record("fast", [0.9911, 0.9912, 0.9913], 10.0)
+    lucky = record("lucky", [0.9990, 0.9800], 5.0)
+    rows = {row.split("|")[1].strip(): row for row in records.table([slow, fast, lucky]).splitlines()[2:]}
+    assert "fast.txt" in rows["99.00%"]
+    assert all("slow.txt" in rows[each] for each in ("99.30%", "99.40%", "99.50%"))
+    assert "nobody yet" in rows["99.60%"]
+
+
+def test_the_table_of_records_is_that_of_the_logs() -> None:
+    logs = [records.read(file) for file in sorted(records.FOLDER.glob("*.txt"))]
+    assert records.table(logs) in (records.FOLDER / "README.md").read_text("utf-8")
+
+
+def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    overrides = [*TINY, "trainer=cpu"]
+    records.record("tiny", overrides, seeds=1, jobs=1, data_dir=tmp_path / "data")
+    records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data")
+    text = (tmp_path / "tiny.txt").read_text()
+    assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
+    assert '\ndata.name: "sample"\n' in text
+    assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2
+    assert len(records.read(tmp_path / "tiny.txt").accuracies) == 2

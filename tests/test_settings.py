@@ -124,7 +124,9 @@ def test_an_unknown_key_is_answered_with_the_one_probably_meant(overrides: str, 
 
 
 def test_an_unknown_choice_is_answered_with_the_choices_but_not_with_hydras_search_path() -> None:
-    expected = "^optimizer=rmspop is not known: choose one of adam, adamw, muon, nadam, rmsprop, sgd .did you mean rmsprop"
+    expected = (
+        "^optimizer=rmspop is not known: choose one of adam, adamw, muon, nadam, rmsprop, sgd .did you mean rmsprop"
+    )
     with pytest.raises(InputError, match=expected):
         compose("optimizer=rmspop")
 

@@ -1,0 +1,1 @@
+"""Logs of the fastest and the most accurate trainings of the notebook's network."""

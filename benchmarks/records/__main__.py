@@ -1,0 +1,131 @@
+"""The record book: `python -m benchmarks.records NAME OVERRIDE ... [--seeds 10] [--jobs 1]` trains and writes NAME.txt.
+
+A training per seed, each its own process, all images, tested once. The log has the command, the settings, and of each
+seed the machine, the versions, every epoch, the result and the seconds from the command's start to its end. Seeds that
+the log has are not trained again. Without NAME it prints the table of README.md, made of the logs alone.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean, median, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from scipy.stats import ttest_1samp
+
+from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError
+
+FOLDER = Path(__file__).parent
+THRESHOLDS = (0.990, 0.993, 0.994, 0.995, 0.996, 0.997, 0.9975)
+_SEED = re.compile(r"seed (\d+): test/acc ([\d.]+), epochs (\d+), seconds ([\d.]+), threads (\d+), ([\d-]+), ")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A log: the seeds' test accuracies and seconds."""
+
+    name: str
+    date: str
+    command: str
+    epochs: int
+    threads: int
+    accuracies: Sequence[float]
+    seconds: Sequence[float]
+
+    def p_below(self, threshold: float) -> float:
+        """Return the p-value of a one-sided t-test of a mean of at most `threshold`."""
+        return float(ttest_1samp(self.accuracies, threshold, alternative="greater").pvalue)
+
+
+def read(file: Path) -> Record:
+    """Read a log. Raises InputError if it has fewer than two seeds."""
+    text = file.read_text("utf-8")
+    seeds = _SEED.findall(text)
+    if len(seeds) < 2:
+        raise InputError(f"{file} has fewer than two seeds")
+    _, accuracies, epochs, seconds, threads, dates = zip(*seeds, strict=True)
+    command = text.partition("\n")[0]
+    numbers = [[float(each) for each in column] for column in (accuracies, seconds)]
+    return Record(file.stem, max(dates), command, int(epochs[0]), int(threads[0]), *numbers)
+
+
+def table(records: Sequence[Record]) -> str:
+    """Write a row per threshold: of the records whose mean is above it with p < 0.05, the one of least seconds."""
+    rows = ["| mean ≥ | epochs | seconds, median | threads | test accuracy | n | p | command | log |", "|---" * 9 + "|"]
+    for threshold in THRESHOLDS:
+        holders = [record for record in records if record.p_below(threshold) < 0.05]
+        if not holders:
+            rows.append(f"| {threshold:.2%} | nobody yet | | | | | | | |")
+            continue
+        best = min(holders, key=lambda record: median(record.seconds) * record.threads)
+        rows.append(
+            f"| {threshold:.2%} | {best.epochs} | {median(best.seconds):.1f} | {best.threads} "
+            f"| {mean(best.accuracies):.5f} ± {stdev(best.accuracies):.5f} | {len(best.accuracies)} "
+            f"| {best.p_below(threshold):.1g} | `{best.command}` | [{best.date}]({best.name}.txt) |"
+        )
+    return "\n".join(rows)
+
+
+def train(seed: int, overrides: Sequence[str], folder: Path) -> tuple[str, str]:
+    """Train with a seed in a process of its own. Returns its part of the log, and the settings."""
+    run = folder / str(seed)
+    command = [sys.executable, "-m", "mnist_cnn.train", *overrides, f"seed={seed}", f"hydra.run.dir={run}"]
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise InputError(f"seed {seed} failed: {done.stderr[-500:]}")
+    result: dict[str, Any] = json.loads((run / "result.json").read_text("utf-8"))
+    epochs = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    head = (
+        f"seed {seed}: test/acc {result['test/acc']}, epochs {result['epochs']}, seconds {seconds:.1f}, "
+        f"threads {result['threads']}, {datetime.now(UTC):%Y-%m-%d}, commit {result['commit']}, "
+        f"{result['device_name']}, {versions}"
+    )
+    settings = "\n".join(f"{key}: {json.dumps(value)}" for key, value in result["settings"].items() if key != "seed")
+    return "\n".join([head, *epochs, ""]), settings
+
+
+def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path) -> None:
+    """Train the seeds that the log does not have yet, `jobs` at a time, and append each as it ends."""
+    file = FOLDER / f"{name}.txt"
+    had = {int(seed[0]) for seed in _SEED.findall(file.read_text("utf-8"))} if file.exists() else set()
+    keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        todo = [seed for seed in range(seeds) if seed not in had]
+        for part, settings in pool.map(lambda seed: train(seed, keys, Path(folder)), todo):
+            with file.open("a", encoding="utf-8") as log:
+                if log.tell() == 0:
+                    log.write(f"python -m mnist_cnn.train {' '.join(overrides)}\n\n{settings}\n\n")
+                log.write(part)
+            print(part.partition("\n")[0], flush=True)
+
+
+def main() -> None:
+    """Train and write a log, or print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.records", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", nargs="?", help="of the log")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of python -m mnist_cnn.train")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    options = parser.parse_args()
+    if options.name:
+        record(options.name, options.overrides, options.seeds, options.jobs, options.data_dir.resolve())
+    print(table([read(file) for file in sorted(FOLDER.glob("*.txt"))]))
+
+
+if __name__ == "__main__":
+    run_command(main)
