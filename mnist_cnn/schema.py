@@ -111,6 +111,8 @@ class Optimizer(_Group, extra="allow"):
     weight_decay: NotNegative | None = None
     nesterov: bool | None = None
     centered: bool | None = None
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    adam_share: NotNegative | None = None
 
 
 class Scheduler(_Group, extra="allow"):

@@ -42,15 +42,16 @@ def build_scheduler(
 
 
 def rehearse(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], steps: int, epochs: int = 1) -> None:
-    """Build both for a single weight and advance as in the run, up to 100,000 times, to find errors before training.
+    """Build both for a vector and a kernel, and advance as in the run, up to 100,000 times, to find errors beforehand.
 
     Raises InputError if they cannot be built, or fail at a step.
     """
-    weight = nn.Parameter(torch.zeros(1))
-    weight.grad = torch.zeros(1)
+    weights = [nn.Parameter(torch.zeros(shape)) for shape in ((1,), (2, 2, 3, 3))]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
     try:
         with torch.random.fork_rng(devices=[]):
-            built = build_optimizer(optimizer, [weight])
+            built = build_optimizer(optimizer, weights)
             config = build_scheduler(scheduler, built, steps, epochs)
             built.step()
             if config and not isinstance(config["scheduler"], ReduceLROnPlateau):  # which needs a metric

@@ -51,6 +51,8 @@ WRONG = {  # overrides: what the answer must contain
     "threads=two": "threads=two cannot be used: it should be a valid integer",
     "optimizer.lr=true": "optimizer.lr=True cannot be used: it should be a valid number",
     "optimizer.centered=maybe": "optimizer.centered=maybe cannot be used: it should be a valid boolean",
+    "optimizer=muon optimizer.iterations=1.5": "optimizer.iterations=1.5 cannot be used: it should be a valid integer",
+    "optimizer=muon optimizer.adam_share=-1": "optimizer.adam_share=-1 cannot be used: it should be greater",
     "optimizer=sgd optimizer.nesterov=5": "optimizer.nesterov=5 cannot be used: it should be a valid boolean",
     "trainer.gradient_clip_val=true": "trainer.gradient_clip_val=True cannot be used",
     "trainer.deterministic=maybe": "trainer.deterministic=maybe cannot be used",

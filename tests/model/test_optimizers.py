@@ -223,6 +223,13 @@ def test_no_scheduler_is_none() -> None:
     assert build_scheduler({}, torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), steps=8) is None
 
 
+class ForVectors(torch.optim.SGD):
+    def step(self, closure: Any = None) -> Any:
+        if any(weight.ndim > 1 for group in self.param_groups for weight in group["params"]):
+            raise ValueError("only vectors")
+        return super().step(closure)
+
+
 COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": None}
 ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": 10}
 ADAM = {"_target_": "torch.optim.Adam", "lr": 1e-3}
@@ -233,6 +240,8 @@ ADAM = {"_target_": "torch.optim.Adam", "lr": 1e-3}
     [
         (ADAM | {"lr": -1}, {}, 1, "optimizer=torch.optim.Adam"),
         ({"_target_": "torch.optim.LBFGS"}, {}, 1, "torch.optim.LBFGS failed"),
+        ({"_target_": "torch.optim.Muon"}, {}, 1, "Muon only supports 2D"),
+        ({"_target_": f"{__name__}.ForVectors"}, {}, 1, "ForVectors failed: only vectors"),
         (ADAM, COSINE | {"T_max": 0}, 2, "CosineAnnealingLR failed"),
         (ADAM, ONE_CYCLE, 12, "OneCycleLR failed"),
     ],
