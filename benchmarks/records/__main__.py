@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,25 +77,27 @@ def table(records: Sequence[Record]) -> str:
     return "\n".join(rows)
 
 
-def train(seed: int, overrides: Sequence[str], folder: Path) -> tuple[str, str]:
-    """Train with a seed in a process of its own. Returns its part of the log, and the settings."""
-    run = folder / str(seed)
+def train(seed: int, overrides: Sequence[str], run: Path) -> dict[str, Any]:
+    """Train with a seed in a process of its own. Returns result.json, with `seconds` and the `log` of its epochs."""
     command = [sys.executable, "-m", "mnist_cnn.train", *overrides, f"seed={seed}", f"hydra.run.dir={run}"]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - begin
     if done.returncode:
         raise InputError(f"seed {seed} failed: {done.stderr[-500:]}")
-    result: dict[str, Any] = json.loads((run / "result.json").read_text("utf-8"))
-    epochs = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))
+    result = json.loads((run / "result.json").read_text("utf-8"))
+    log = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))
+    return {**result, "seconds": seconds, "log": "\n".join(log)}
+
+
+def describe(seed: int, result: Mapping[str, Any]) -> str:
+    """Write a seed's part of the log."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    head = (
-        f"seed {seed}: test/acc {result['test/acc']}, epochs {result['epochs']}, seconds {seconds:.1f}, "
+    return (
+        f"seed {seed}: test/acc {result['test/acc']}, epochs {result['epochs']}, seconds {result['seconds']:.1f}, "
         f"threads {result['threads']}, {datetime.now(UTC):%Y-%m-%d}, commit {result['commit']}, "
-        f"{result['device_name']}, {versions}"
+        f"{result['device_name']}, {versions}\n{result['log']}\n"
     )
-    settings = "\n".join(f"{key}: {json.dumps(value)}" for key, value in result["settings"].items() if key != "seed")
-    return "\n".join([head, *epochs, ""]), settings
 
 
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path) -> None:
@@ -105,10 +107,15 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
     keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         todo = [seed for seed in range(seeds) if seed not in had]
-        for part, settings in pool.map(lambda seed: train(seed, keys, Path(folder)), todo):
+        results = pool.map(lambda seed: train(seed, keys, Path(folder) / str(seed)), todo)
+        for seed, result in zip(todo, results, strict=True):
+            part = describe(seed, result)
             with file.open("a", encoding="utf-8") as log:
                 if log.tell() == 0:
-                    log.write(f"python -m mnist_cnn.train {' '.join(overrides)}\n\n{settings}\n\n")
+                    settings = [
+                        f"{key}: {json.dumps(each)}" for key, each in result["settings"].items() if key != "seed"
+                    ]
+                    log.write("\n".join([f"python -m mnist_cnn.train {' '.join(overrides)}", "", *settings, "", ""]))
                 log.write(part)
             print(part.partition("\n")[0], flush=True)
 
