@@ -1,4 +1,4 @@
-"""Where a step's time goes in our training: `python -m benchmarks.compare.parts DATA_DIR`.
+"""Where a step's time goes in our training: `python -m benchmarks.compare.parts DATA_DIR [OVERRIDE ...]`.
 
 Each part is timed around the functions that do it; what is left is Lightning's own, our callbacks with it.
 """
@@ -25,7 +25,7 @@ def main() -> None:
     from benchmarks.compare.ours import prepare
     from mnist_cnn.model.classifier import DigitClassifier
     from mnist_cnn.model.metrics import StageMetrics
-    from mnist_cnn.model.optimizers import KerasRMSprop
+    from mnist_cnn.model.optimizers import KerasAdam, KerasRMSprop, Muon
 
     seconds: Counter[str] = Counter()
     epochs: list[dict[str, float]] = []
@@ -56,11 +56,12 @@ def main() -> None:
     timed("forward", DigitClassifier, "forward")
     timed("forward", torch.nn.functional, "cross_entropy")
     timed("backward", torch.Tensor, "backward")
-    timed("optimizer", KerasRMSprop, "_step_group")
+    for optimizer in (KerasRMSprop, KerasAdam, Muon):
+        timed("optimizer", optimizer, "_step_group")
     timed("optimizer", torch.optim.Optimizer, "zero_grad")
     timed("metrics", StageMetrics, "update")
     with TemporaryDirectory() as folder:
-        job = prepare(Path(folder), Path(sys.argv[1]), f"trainer.max_epochs={EPOCHS}")
+        job = prepare(Path(folder), Path(sys.argv[1]), *sys.argv[2:], f"trainer.max_epochs={EPOCHS}")
         job.trainer.callbacks.insert(0, Epochs())
         job.fit_and_test()
     typical = {part: median(epoch[part] for epoch in epochs[1:]) for part in epochs[0]}
