@@ -27,7 +27,7 @@ NETS = {
 RECIPES = {
     "notebook": (),
     "fast": ("experiment=fast",),
-    "fast_3_epochs": ("experiment=fast_3_epochs",),
+    "3 epochs": ("experiment=fast", "trainer.max_epochs=3"),
     "accurate": ("experiment=accurate",),
 }
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.nets", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a core each")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["notebook", "fast", "fast_3_epochs"])
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["notebook", "fast", "3 epochs"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/nets.json"))
     options = parser.parse_args()
