@@ -167,12 +167,13 @@ class Muon(_GroupOptimizer):
         state = self.state[weight]
         if not state:
             state["momentum"], state["norm"] = torch.zeros_like(weight), weight.norm()
-        momentum = state["momentum"].mul_(group["momentum"]).add_(gradient)
+        # a silent filter has gradients of 0, whose sum would decay to subnormal numbers: products with them are slow
+        momentum = torch.hardshrink(group["momentum"] * state["momentum"] + gradient, 1e-30)
+        state["momentum"] = momentum
         ahead = gradient.add(momentum, alpha=group["momentum"])
         direction = orthogonalize(ahead.flatten(1), group["iterations"]).view_as(weight)
-        weight.div_(weight.norm().clamp_min(1e-12)).sub_(direction, alpha=group["lr"] / len(weight) ** 0.5).mul_(
-            state["norm"]
-        )
+        unit = weight / weight.norm().clamp_min(1e-12)
+        weight.copy_(state["norm"] * unit.sub_(direction, alpha=group["lr"] / len(weight) ** 0.5))
 
 
 def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) -> Float[Tensor, "rows columns"]:
