@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import charts, fast
+from benchmarks import charts, fast, nets
 from benchmarks.compare import __main__ as compare
 from benchmarks.records import __main__ as records
 from mnist_cnn.errors import InputError
+from mnist_cnn.model.registry import build_net, register_net
+from mnist_cnn.model.summary import count_parameters
+from mnist_cnn.settings import compose
 from tests.recipes import TINY
 
 
@@ -103,3 +106,23 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
     assert '\ndata.name: "sample"\n' in text
     assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2
     assert len(records.read(tmp_path / "tiny.txt").accuracies) == 2
+
+
+def test_the_table_of_networks_has_means_and_seconds() -> None:
+    results = {
+        f"{recipe}, {net}, {seed}": {"test/acc": 0.99 + 0.001 * seed, "seconds": 10.0 + seed, "parameters": 87_850}
+        for recipe in nets.RECIPES
+        for net in nets.NETS
+        for seed in range(3)
+    }
+    head, _, *rows = nets.table(results, ["fast", "3 epochs"]).splitlines()
+    assert head == "| network | weights | fast | 3 epochs |"
+    cell = "0.99100 ± 0.00100 (n = 3), 11 s"
+    assert rows == [f"| {net} | 87,850 | {cell} | {cell} |" for net in nets.NETS]
+
+
+def test_no_network_has_more_than_105_000_weights() -> None:
+    register_net("benchmarks.nets.BeautifulMNIST")
+    built = {name: build_net(**compose(*overrides).model.to_dict()) for name, overrides in nets.NETS.items()}
+    assert max(map(count_parameters, built.values())) <= 105_000
+    assert count_parameters(built["tinygrad's"]) == 87_850  # as in tinygrad's own example

@@ -172,7 +172,7 @@ class Muon(_GroupOptimizer):
         state["momentum"] = momentum
         ahead = gradient.add(momentum, alpha=group["momentum"])
         direction = orthogonalize(ahead.flatten(1), group["iterations"]).view_as(weight)
-        unit = weight / weight.norm().clamp_min(1e-12)
+        unit = weight / weight.norm().clamp_min(1e-20)
         weight.copy_(state["norm"] * unit.sub_(direction, alpha=group["lr"] / len(weight) ** 0.5))
 
 
@@ -183,7 +183,7 @@ def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) ->
     after 3, at least 0.02. Smaller ones stay smaller.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / (matrix.norm() + 1e-7)
+    x = matrix / matrix.norm().clamp_min(1e-20)
     wide = x if x.shape[0] <= x.shape[1] else x.mT
     gram = wide @ wide.mT
     product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

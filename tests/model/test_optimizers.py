@@ -96,6 +96,12 @@ def test_orthogonalize_is_near_u_v_of_the_svd(shape: tuple[int, int], iterations
     assert 0.68 < kept.min() <= kept.max() < 1.21
 
 
+def test_orthogonalize_does_not_depend_on_the_scale_and_maps_zeros_to_zeros() -> None:
+    matrix = torch.randn(5, 9)
+    torch.testing.assert_close(orthogonalize(1e-9 * matrix), orthogonalize(matrix))
+    assert orthogonalize(torch.zeros(5, 9)).count_nonzero() == 0
+
+
 @pytest.mark.parametrize("shape", [(6, 3, 3, 3), (40, 2, 3, 3)], ids=["wide", "tall"])
 def test_muon_follows_the_formula(shape: tuple[int, ...]) -> None:
     """Kernels take orthogonal steps, here by an SVD, and keep their norm; the rest takes Adam's."""
