@@ -141,7 +141,7 @@ class Muon(_GroupOptimizer):
         lr: float = 0.05,
         momentum: float = 0.6,
         iterations: int = 3,
-        adam_share: float = 0.1,
+        adam_share: float = 0.2,
         betas: Sequence[float] = (0.9, 0.99),
         epsilon: float = 1e-7,
     ) -> None:
