@@ -247,7 +247,7 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from mnist_cnn.train import command; sys.argv[1:] = ['--help']\n"
     check = "try: command()\nexcept SystemExit: print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True).stdout
-    assert "\noptimizer: adam, adamw, nadam, rmsprop, sgd\n" in shown
+    assert "\noptimizer: adam, adamw, muon, nadam, rmsprop, sgd\n" in shown
     assert "\nsearch:" not in shown  # which another command reads
     assert shown.splitlines()[-1] == "False"
 

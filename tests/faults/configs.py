@@ -15,7 +15,7 @@ WRONG = {  # overrides: what the answer must contain
     "foo=1": "there is no key foo; --help lists all keys",
     "data.batchsize=1": "there is no key data.batchsize (did you mean data.batch_size?)",
     "optimizer=sgd optimizer.rho=0.9": "there is no key optimizer.rho with this choice of optimizer",
-    "optimizer=adm": "optimizer=adm is not known: choose one of adam, adamw, nadam, rmsprop, sgd (did you mean adam?)",
+    "optimizer=adm": "optimizer=adm is not known: choose one of adam, adamw, muon, nadam, rmsprop, sgd (did you mean ",
     "experiment=fats": "experiment=fats is not known: choose one of accurate, dense_vs_conv, fast, notebook_log, ",
     "data=fashion_mnist": "data=fashion_mnist is not known: set data.name=fashion_mnist",
     "epochs=3": "there is no key epochs (did you mean trainer.max_epochs?)",
