@@ -88,7 +88,7 @@ def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it
     rows = {row.split("|")[1].strip(): row for row in records.table([slow, fast, lucky]).splitlines()[2:]}
     assert "fast.txt" in rows["99.00%"]
     assert all("slow.txt" in rows[each] for each in ("99.30%", "99.40%", "99.50%"))
-    assert "nobody yet" in rows["99.60%"]
+    assert "no log yet" in rows["99.60%"]
 
 
 def test_the_table_of_records_is_that_of_the_logs() -> None:
@@ -101,6 +101,8 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
     overrides = [*TINY, "trainer=cpu"]
     records.record("tiny", overrides, seeds=1, jobs=1, data_dir=tmp_path / "data")
     records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data")
+    with pytest.raises(InputError, match="tiny is the log of another command: python -m mnist_cnn.train data"):
+        records.record("tiny", [*overrides, "seed=9"], seeds=3, jobs=1, data_dir=tmp_path / "data")
     text = (tmp_path / "tiny.txt").read_text()
     assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text

@@ -66,7 +66,7 @@ def table(records: Sequence[Record]) -> str:
     for threshold in THRESHOLDS:
         holders = [record for record in records if record.p_below(threshold) < 0.05]
         if not holders:
-            rows.append(f"| {threshold:.2%} | nobody yet | | | | | | | |")
+            rows.append(f"| {threshold:.2%} | no log yet | | | | | | | |")
             continue
         best = min(holders, key=lambda record: median(record.seconds) * record.threads)
         rows.append(
@@ -103,7 +103,10 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path) -> None:
     """Train the seeds that the log does not have yet, `jobs` at a time, and append each as it ends."""
     file = FOLDER / f"{name}.txt"
-    had = {int(seed[0]) for seed in _SEED.findall(file.read_text("utf-8"))} if file.exists() else set()
+    command, text = f"python -m mnist_cnn.train {' '.join(overrides)}", file.read_text("utf-8") if file.exists() else ""
+    if text and not text.startswith(f"{command}\n"):
+        raise InputError(f"{name} is the log of another command: {text.splitlines()[0]}")
+    had = {int(seed[0]) for seed in _SEED.findall(text)}
     keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         todo = [seed for seed in range(seeds) if seed not in had]
@@ -115,7 +118,7 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
                     settings = [
                         f"{key}: {json.dumps(each)}" for key, each in result["settings"].items() if key != "seed"
                     ]
-                    log.write("\n".join([f"python -m mnist_cnn.train {' '.join(overrides)}", "", *settings, "", ""]))
+                    log.write("\n".join([command, "", *settings, "", ""]))
                 log.write(part)
             print(part.partition("\n")[0], flush=True)
 
