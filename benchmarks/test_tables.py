@@ -99,10 +99,11 @@ def test_the_table_of_records_is_that_of_the_logs() -> None:
 def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "FOLDER", tmp_path)
     overrides = [*TINY, "trainer=cpu"]
-    records.record("tiny", overrides, seeds=1, jobs=1, data_dir=tmp_path / "data")
-    records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data")
+    records.record("tiny", overrides, seeds=1, jobs=1, data_dir=tmp_path / "data", runs=None)
+    records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data", runs=tmp_path / "runs")
+    assert [run.name for run in (tmp_path / "runs").iterdir()] == ["1"]
     with pytest.raises(InputError, match="tiny is the log of another command: python -m mnist_cnn.train data"):
-        records.record("tiny", [*overrides, "seed=9"], seeds=3, jobs=1, data_dir=tmp_path / "data")
+        records.record("tiny", [*overrides, "seed=9"], seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     text = (tmp_path / "tiny.txt").read_text()
     assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text

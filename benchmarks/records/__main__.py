@@ -79,7 +79,8 @@ def table(records: Sequence[Record]) -> str:
 
 def train(seed: int, overrides: Sequence[str], run: Path) -> dict[str, Any]:
     """Train with a seed in a process of its own. Returns result.json, with `seconds` and the `log` of its epochs."""
-    command = [sys.executable, "-m", "mnist_cnn.train", *overrides, f"seed={seed}", f"hydra.run.dir={run}"]
+    keys = (f"seed={seed}", f"hydra.run.dir={run}", "resume=never")  # a resumed training's seconds are not all
+    command = [sys.executable, "-m", "mnist_cnn.train", *overrides, *keys]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - begin
@@ -100,7 +101,7 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
     )
 
 
-def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path) -> None:
+def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path, runs: Path | None) -> None:
     """Train the seeds that the log does not have yet, `jobs` at a time, and append each as it ends."""
     file = FOLDER / f"{name}.txt"
     command, text = f"python -m mnist_cnn.train {' '.join(overrides)}", file.read_text("utf-8") if file.exists() else ""
@@ -110,7 +111,7 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
     keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         todo = [seed for seed in range(seeds) if seed not in had]
-        results = pool.map(lambda seed: train(seed, keys, Path(folder) / str(seed)), todo)
+        results = pool.map(lambda seed: train(seed, keys, (runs or Path(folder)).resolve() / str(seed)), todo)
         for seed, result in zip(todo, results, strict=True):
             part = describe(seed, result)
             with file.open("a", encoding="utf-8") as log:
@@ -131,9 +132,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the run directories there")
     options = parser.parse_args()
     if options.name:
-        record(options.name, options.overrides, options.seeds, options.jobs, options.data_dir.resolve())
+        data_dir = options.data_dir.resolve()
+        record(options.name, options.overrides, options.seeds, options.jobs, data_dir, options.runs)
     print(table([read(file) for file in sorted(FOLDER.glob("*.txt"))]))
 
 
