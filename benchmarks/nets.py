@@ -1,6 +1,7 @@
 """Is there a better network within 105,000 weights? `python -m benchmarks.nets [--seeds 10] [--jobs 2] [--recipes …]`.
 
 Each network with each recipe, all images, tested once; a training per seed. They take turns: one of each per seed.
+The same command resumes, as long as the commit is the same.
 The recipes were chosen for the notebook's network, which favours it.
 """
 
@@ -61,8 +62,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/nets.json"))
     options = parser.parse_args()
     from benchmarks.records.__main__ import train
+    from mnist_cnn.training.machine import commit_of
 
     results = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    commit = commit_of(Path(__file__).resolve().parents[1])
+    results = {name: result for name, result in results.items() if result["commit"] == commit}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     shared = (f"data.dir={options.data_dir.resolve()}", "threads=1")
     jobs = [(seed, recipe, net) for seed in range(options.seeds) for recipe in options.recipes for net in NETS]
@@ -72,7 +76,7 @@ def main() -> None:
             lambda job: train(job[0], (*RECIPES[job[1]], *NETS[job[2]], *shared), Path(folder) / str(job)), todo
         )
         for (seed, recipe, net), result in zip(todo, done, strict=True):
-            kept = {"test/acc", "parameters", "seconds"}
+            kept = {"test/acc", "parameters", "seconds", "commit"}
             results[f"{recipe}, {net}, {seed}"] = {key: value for key, value in result.items() if key in kept}
             options.out.write_text(json.dumps(results, indent=1))
     print(table(results, options.recipes))

@@ -33,12 +33,12 @@ def test_every_peer_is_a_module_that_is_there() -> None:
 def test_the_time_to_an_accuracy_is_keras_epochs_to_the_same_mean() -> None:
     fits = [[0.98, 0.991, *[0.992] * 12], [0.985, 0.989, *[0.992] * 12]]
     keras = [[{"seconds": 10.0 + (n == 0), "test/acc": each} for n, each in enumerate(fit)] for fit in fits]
-    ours = {"1 epoch": [(0.990, 2.0), (0.992, 2.0)], "3 epochs": [(0.993, 8.0), (0.994, 8.0)]}
+    ours = {"1 epoch": [(0.990, 1.0), (0.992, 3.0)], "3 epochs": [(0.993, 8.0), (0.994, 8.0)]}
     head, first, _, *goals = fast.report(ours, keras).splitlines()
     assert head.startswith("Keras, 10.0 s an epoch, n = 2: 0.9825  0.9900  0.9920")
-    assert first == "1 epoch: 0.9910 ± 0.0014 (0.9900 - 0.9920, n = 2) in 2.0 s (2.0 - 2.0)"
-    assert goals[0] == "99.00%: 1 epoch, 2.0 s; Keras 2 epochs, 20 s, 10.0 times as long"
-    assert goals[1] == "99.30%: 3 epochs, 8.0 s; Keras over 14 epochs, 140 s, 17.5 times as long"
+    assert first == "1 epoch: 0.9910 ± 0.0014 (0.9900 - 0.9920, n = 2) in 2.0 s (1.0 - 3.0)"
+    assert goals[0] == "99.00%: 1 epoch, 2.0 s; Keras 2 epochs, 20 s, 10.0 times as long (6.7 - 20.0)"
+    assert goals[1] == "99.30%: 3 epochs, 8.0 s; Keras over 14 epochs, 140 s, over 17.5 times as long (17.5 - 17.5)"
     assert goals[2] == "99.40%: not reached; Keras over 14 epochs, 140 s"
 
 
@@ -73,19 +73,29 @@ def test_a_record_is_read_from_its_log(tmp_path: Path) -> None:
     found = records.read(tmp_path / "fast.txt")
     assert found == records.Record(*expected)
     assert found.p_below(0.9943) == pytest.approx(0.5)
-    (tmp_path / "one.txt").write_text(LOG.partition("seed 1")[0])
-    with pytest.raises(InputError, match="fewer than two seeds"):
-        records.read(tmp_path / "one.txt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("seed 1", "seed 0"), ("threads 2", "threads 1"), ("epochs 1", "epochs 3"), ("abc", "abd"), ("seed", "sad")],
+)
+def test_a_log_of_unlike_trainings_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    first, last = LOG.split("seed 1")
+    (tmp_path / "fast.txt").write_text((first if new != "sad" else "") + f"seed 1{last}".replace(old, new))
+    with pytest.raises(InputError, match="fast.txt is no log of different seeds under the same conditions"):
+        records.read(tmp_path / "fast.txt")
 
 
 def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
-    def record(name: str, accuracies: list[float], seconds: float) -> records.Record:
-        return records.Record(name, "2026-11-29", f"train {name}", 1, 2, accuracies, [seconds] * len(accuracies))
+    def record(name: str, accuracies: list[float], seconds: float, threads: int = 2) -> records.Record:
+        return records.Record(name, "2026-11-29", f"train {name}", 1, threads, accuracies, [seconds] * len(accuracies))
 
-    slow = record("slow", [0.9951, 0.9952, 0.9953], 30.0)
-    fast = record("fast", [0.9911, 0.9912, 0.9913], 10.0)
-    lucky = record("lucky", [0.9990, 0.9800], 5.0)
-    rows = {row.split("|")[1].strip(): row for row in records.table([slow, fast, lucky]).splitlines()[2:]}
+    slow = record("slow", [0.9951, 0.9953] * 5, 30.0)
+    fast = record("fast", [0.9911, 0.9913] * 5, 10.0, threads=1)
+    two = record("two", [0.9911, 0.9913] * 5, 9.0)
+    lucky = record("lucky", [0.9990, 0.9800] * 5, 5.0)
+    few = record("few", [0.9951, 0.9953] * 4, 1.0)
+    rows = {row.split("|")[1].strip(): row for row in records.table([slow, fast, two, lucky, few]).splitlines()[2:]}
     assert "fast.txt" in rows["99.00%"]
     assert all("slow.txt" in rows[each] for each in ("99.30%", "99.40%", "99.50%"))
     assert "no log yet" in rows["99.60%"]
@@ -105,6 +115,10 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
     with pytest.raises(InputError, match="tiny is the log of another command: python -m mnist_cnn.train data"):
         records.record("tiny", [*overrides, "seed=9"], seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     text = (tmp_path / "tiny.txt").read_text()
+    (tmp_path / "tiny.txt").write_text(text.replace('data.name: "sample"', 'data.name: "mnist"'))
+    with pytest.raises(InputError, match="the command has other settings today than in"):
+        records.record("tiny", overrides, seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
+    (tmp_path / "tiny.txt").write_text(text)
     assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text
     assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2

@@ -111,7 +111,7 @@ class Optimizer(_Group, extra="allow"):
     weight_decay: NotNegative | None = None
     nesterov: bool | None = None
     centered: bool | None = None
-    iterations: Annotated[int, Field(ge=1)] | None = None
+    iterations: Annotated[int, Field(ge=1, le=6)] | None = None
     adam_share: NotNegative | None = None
 
 

@@ -27,8 +27,9 @@ from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
 
 FOLDER = Path(__file__).parent
+SEEDS = 10
 THRESHOLDS = (0.990, 0.993, 0.994, 0.995, 0.996, 0.997, 0.9975)
-_SEED = re.compile(r"seed (\d+): test/acc ([\d.]+), epochs (\d+), seconds ([\d.]+), threads (\d+), ([\d-]+), ")
+_SEED = re.compile(r"seed (\d+): test/acc ([\d.]+), epochs (\d+), seconds ([\d.]+), threads (\d+), ([\d-]+), (.*)")
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,23 @@ class Record:
 
 
 def read(file: Path) -> Record:
-    """Read a log. Raises InputError if it has fewer than two seeds."""
+    """Read a log. Raises InputError if it has no seed, one twice, or seeds of two commits, machines or settings."""
     text = file.read_text("utf-8")
     seeds = _SEED.findall(text)
-    if len(seeds) < 2:
-        raise InputError(f"{file} has fewer than two seeds")
-    _, accuracies, epochs, seconds, threads, dates = zip(*seeds, strict=True)
+    numbers, accuracies, epochs, seconds, threads, dates, conditions = zip(*seeds, strict=True) if seeds else [()] * 7
+    if len(set(numbers)) != len(seeds) or any(len(set(each)) != 1 for each in (epochs, threads, conditions)):
+        raise InputError(f"{file} is no log of different seeds under the same conditions")
     command = text.partition("\n")[0]
-    numbers = [[float(each) for each in column] for column in (accuracies, seconds)]
-    return Record(file.stem, max(dates), command, int(epochs[0]), int(threads[0]), *numbers)
+    figures = [[float(each) for each in column] for column in (accuracies, seconds)]
+    return Record(file.stem, max(dates), command, int(epochs[0]), int(threads[0]), *figures)
 
 
 def table(records: Sequence[Record]) -> str:
-    """Write a row per threshold: of the records whose mean is above it with p < 0.05, the one of least seconds."""
+    """Write a row per threshold: of those with ten seeds whose mean is above it, p < 0.05, the fewest core-seconds."""
     rows = ["| mean ≥ | epochs | seconds, median | threads | test accuracy | n | p | command | log |", "|---" * 9 + "|"]
     for threshold in THRESHOLDS:
-        holders = [record for record in records if record.p_below(threshold) < 0.05]
+        complete = [record for record in records if len(record.accuracies) >= SEEDS]
+        holders = [record for record in complete if record.p_below(threshold) < 0.05]
         if not holders:
             rows.append(f"| {threshold:.2%} | no log yet | | | | | | | |")
             continue
@@ -87,7 +89,7 @@ def train(seed: int, overrides: Sequence[str], run: Path) -> dict[str, Any]:
     if done.returncode:
         raise InputError(f"seed {seed} failed: {done.stderr[-500:]}")
     result = json.loads((run / "result.json").read_text("utf-8"))
-    log = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))
+    log = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))[-result["epochs"] :]
     return {**result, "seconds": seconds, "log": "\n".join(log)}
 
 
@@ -102,7 +104,7 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
 
 
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path, runs: Path | None) -> None:
-    """Train the seeds that the log does not have yet, `jobs` at a time, and append each as it ends."""
+    """Train the seeds that the log does not have yet, `jobs` at a time, and append them in order."""
     file = FOLDER / f"{name}.txt"
     command, text = f"python -m mnist_cnn.train {' '.join(overrides)}", file.read_text("utf-8") if file.exists() else ""
     if text and not text.startswith(f"{command}\n"):
@@ -113,14 +115,12 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
         todo = [seed for seed in range(seeds) if seed not in had]
         results = pool.map(lambda seed: train(seed, keys, (runs or Path(folder)).resolve() / str(seed)), todo)
         for seed, result in zip(todo, results, strict=True):
-            part = describe(seed, result)
+            settings = [f"{key}: {json.dumps(each)}" for key, each in result["settings"].items() if key != "seed"]
+            head, part = "\n".join([command, "", *settings, "", ""]), describe(seed, result)
+            if text and not text.startswith(head):
+                raise InputError(f"the command has other settings today than in {file}: choose another name")
             with file.open("a", encoding="utf-8") as log:
-                if log.tell() == 0:
-                    settings = [
-                        f"{key}: {json.dumps(each)}" for key, each in result["settings"].items() if key != "seed"
-                    ]
-                    log.write("\n".join([command, "", *settings, "", ""]))
-                log.write(part)
+                log.write(part if log.tell() else head + part)
             print(part.partition("\n")[0], flush=True)
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.records", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", nargs="?", help="of the log")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of python -m mnist_cnn.train")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the run directories there")

@@ -125,13 +125,13 @@ class KerasAdam(_GroupOptimizer):
 class Muon(_GroupOptimizer):
     """Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) for convolutions, Adam for all other weights.
 
-    A kernel with more than one input channel is a matrix here, a row per filter. With momentum m = mu m + g, m = 0 at
-    the start, and its norm n, measured at the first step, a step is
+    The kernel of a 2-D convolution with more than one input channel is a matrix here, a row per filter. With
+    momentum m = mu m + g, m = 0 at the start, and the kernel's norm n, measured before the first step, a step is
     w = n (w / |w| - lr orthogonalize(g + mu m) / sqrt(filters)):
-    all directions of the kernel learn equally fast, `lr` is the share of its norm by which it moves, and its norm stays
-    (which is not in the paper; the same author's airbench has it).
-    The first convolution, dense layers and biases take the steps of KerasAdam, with `adam_share` times `lr`: all
-    weights of a network without other convolutions.
+    all directions of the kernel learn about equally fast, a step moves it by about `lr` of its norm, and each begins
+    with norm n. (The norm is not in Jordan's text; his airbench has it, with the root of the filters for n.)
+    All other weights take the steps of KerasAdam, with `adam_share` times `lr`: in the notebook's network the first
+    convolution, the dense layer and the biases.
     Raises ValueError for values out of range.
     """
 
@@ -145,7 +145,7 @@ class Muon(_GroupOptimizer):
         betas: Sequence[float] = (0.9, 0.99),
         epsilon: float = 1e-7,
     ) -> None:
-        if not (lr >= 0 and 0 <= momentum < 1 and iterations >= 1 and adam_share >= 0):
+        if not (lr >= 0 and 0 <= momentum < 1 and iterations in range(1, 7) and adam_share >= 0):
             raise ValueError(f"invalid value: {lr=}, {momentum=}, {iterations=}, {adam_share=}")
         if not (all(0 <= beta < 1 for beta in betas) and epsilon > 0):
             raise ValueError(f"invalid value: {betas=}, {epsilon=}")
@@ -153,15 +153,15 @@ class Muon(_GroupOptimizer):
         super().__init__(params, defaults | {"betas": tuple(betas), "epsilon": epsilon, "steps": 0})
 
     def _step_group(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        others: tuple[list[Tensor], list[Tensor]] = ([], [])
+        others = []
         for weight, gradient in zip(weights, gradients, strict=True):
             if weight.ndim == 4 and weight.shape[1] > 1:
                 self._muon(weight, gradient, group)
             else:
-                others[0].append(weight)
-                others[1].append(gradient)
-        if others[0]:
-            self._adam(*others, group, group["adam_share"] * group["lr"])
+                others.append((weight, gradient))
+        if others:
+            rest, slopes = map(list, zip(*others, strict=True))
+            self._adam(rest, slopes, group, group["adam_share"] * group["lr"])
 
     def _muon(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
@@ -172,7 +172,7 @@ class Muon(_GroupOptimizer):
         state["momentum"] = momentum
         ahead = gradient.add(momentum, alpha=group["momentum"])
         direction = orthogonalize(ahead.flatten(1), group["iterations"]).view_as(weight)
-        unit = weight / weight.norm().clamp_min(1e-20)
+        unit = weight / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)
         weight.copy_(state["norm"] * unit.sub_(direction, alpha=group["lr"] / len(weight) ** 0.5))
 
 
@@ -180,10 +180,12 @@ def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) ->
     """Return nearly U Vᵀ of a matrix U S Vᵀ: Jordan's Newton-Schulz iteration, x <- a x + b (x xᵀ) x + c (x xᵀ)² x.
 
     After 5 iterations its singular values are 0.68 to 1.21, where those of the matrix were at least 0.002 of its norm;
-    after 3, at least 0.02. Smaller ones stay smaller.
+    after 3, at least 0.02. Smaller ones stay smaller. Computed in float32, or in float64 if the matrix is; at most 6
+    iterations, since rounding errors in x xᵀ grow twelvefold with each.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / matrix.norm().clamp_min(1e-20)
+    x = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    x = x / x.norm().clamp_min(1e-20)
     wide = x if x.shape[0] <= x.shape[1] else x.mT
     gram = wide @ wide.mT
     product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -192,5 +194,5 @@ def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) ->
         polynomial.diagonal().add_(a)
         product = polynomial @ product
         gram = polynomial @ gram @ polynomial
-    result: Tensor = product @ wide
+    result: Tensor = (product @ wide).to(matrix.dtype)
     return result if wide is x else result.mT

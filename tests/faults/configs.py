@@ -15,7 +15,8 @@ WRONG = {  # overrides: what the answer must contain
     "foo=1": "there is no key foo; --help lists all keys",
     "data.batchsize=1": "there is no key data.batchsize (did you mean data.batch_size?)",
     "optimizer=sgd optimizer.rho=0.9": "there is no key optimizer.rho with this choice of optimizer",
-    "optimizer=adm": "optimizer=adm is not known: choose one of adam, adamw, muon, nadam, rmsprop, sgd (did you mean ",
+    "optimizer=adm": "optimizer=adm is not known: choose one of adam, adamw, muon, nadam, rmsprop, sgd "
+    "(did you mean adam?)",
     "experiment=fats": "experiment=fats is not known: choose one of accurate, dense_vs_conv, fast, notebook_log, ",
     "data=fashion_mnist": "data=fashion_mnist is not known: set data.name=fashion_mnist",
     "epochs=3": "there is no key epochs (did you mean trainer.max_epochs?)",
@@ -52,6 +53,7 @@ WRONG = {  # overrides: what the answer must contain
     "optimizer.lr=true": "optimizer.lr=True cannot be used: it should be a valid number",
     "optimizer.centered=maybe": "optimizer.centered=maybe cannot be used: it should be a valid boolean",
     "optimizer=muon optimizer.iterations=1.5": "optimizer.iterations=1.5 cannot be used: it should be a valid integer",
+    "optimizer=muon optimizer.iterations=7": "optimizer.iterations=7 cannot be used: it should be less than or",
     "optimizer=muon optimizer.adam_share=-1": "optimizer.adam_share=-1 cannot be used: it should be greater",
     "optimizer=sgd optimizer.nesterov=5": "optimizer.nesterov=5 cannot be used: it should be a valid boolean",
     "trainer.gradient_clip_val=true": "trainer.gradient_clip_val=True cannot be used",

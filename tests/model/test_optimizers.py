@@ -100,6 +100,40 @@ def test_orthogonalize_does_not_depend_on_the_scale_and_maps_zeros_to_zeros() ->
     assert orthogonalize(torch.zeros(5, 9)).count_nonzero() == 0
 
 
+@pytest.mark.parametrize(("shape", "rank"), [((128, 576), 9), ((64, 288), 4)])
+def test_orthogonalize_is_stable_in_float32(shape: tuple[int, int], rank: int) -> None:
+    """Rounding makes eigenvalues of x xᵀ negative, and each iteration makes those larger."""
+    torch.manual_seed(0)
+    matrix = torch.randn(shape[0], rank) @ torch.randn(rank, shape[1])
+    expected = orthogonalize(matrix.double(), 6)
+    assert (orthogonalize(matrix, 6) - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_muon_takes_half_precision_and_gradients_of_zero(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(8, 36, dtype=dtype)
+    expected = orthogonalize(matrix.float())
+    torch.testing.assert_close(orthogonalize(matrix).float(), expected, rtol=0, atol=0.01)
+    kernels = [torch.nn.Parameter(values.view(8, 4, 3, 3)) for values in (matrix, torch.zeros_like(matrix))]
+    for kernel in kernels:
+        kernel.grad = torch.zeros_like(kernel)
+    Muon(kernels).step()
+    torch.testing.assert_close(kernels[0].detach().flatten(1), matrix, rtol=0.01, atol=0.01)
+    assert kernels[1].count_nonzero() == 0
+
+
+def test_muon_steps_each_group_at_its_rate_and_leaves_what_has_no_gradient() -> None:
+    kernels = [torch.nn.Parameter(torch.ones(2, 2, 3, 3)) for _ in range(3)]
+    optimizer = Muon([{"params": kernels[:1], "lr": 0.1}, {"params": kernels[1:]}], lr=0.2)
+    for kernel in kernels[:2]:
+        kernel.grad = torch.arange(36.0).view_as(kernel)
+    optimizer.step()
+    first, second, third = ((kernel.detach() - 1).norm() for kernel in kernels)
+    assert second == pytest.approx(2 * float(first), rel=1e-4)
+    assert third == 0 < first
+
+
 @pytest.mark.parametrize("shape", [(6, 3, 3, 3), (40, 2, 3, 3)], ids=["wide", "tall"])
 def test_muon_follows_the_formula(shape: tuple[int, ...]) -> None:
     """Kernels take orthogonal steps, here by an SVD, and keep their norm; the rest takes Adam's."""
