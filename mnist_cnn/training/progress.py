@@ -82,7 +82,7 @@ class EpochLog(pl.Callback):
         values = cast(DigitClassifier, pl_module).compute_metrics("train")
         values |= {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         others = {name: value for name, value in trainer.callback_metrics.items() if not name.startswith(_OURS)}
-        rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        rate = {"lr": max(0.0, trainer.optimizers[0].param_groups[0]["lr"])}  # OneCycleLR's straight line ends below 0
         seconds = time.monotonic() - self._begin
         epoch = trainer.current_epoch + 1
         self.rows.append({"epoch": epoch, "step": trainer.global_step, **to_floats({**values, **rate, **others})})

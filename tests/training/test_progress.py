@@ -64,6 +64,12 @@ def test_the_learning_rate_and_what_callbacks_log_are_columns_of_metrics_csv(tmp
     assert curves["number"] == [0, 1]
 
 
+def test_the_learning_rate_of_a_straight_schedule_ends_at_zero(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    train(compose(*SMALL, "scheduler=onecycle", "+scheduler.anneal_strategy=linear"), run)
+    assert run.rows()[0]["lr"] == "0.0"
+
+
 def test_a_run_from_before_a_column_existed_is_resumed(tmp_path: Path) -> None:
     run, once = Run(tmp_path), compose(*SMALL)
     train(once, run, Options(pause_after=1))
