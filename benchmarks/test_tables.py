@@ -67,10 +67,9 @@ epoch 1/1  625 steps  10.1 s  16.2 ms/step  train/loss 1.0247  train/acc 0.9456
 """
 
 
-def test_a_record_is_read_from_its_log(tmp_path: Path) -> None:
-    (tmp_path / "fast.txt").write_text(LOG)
+def test_a_record_is_read_from_its_log() -> None:
     expected = ("fast", "2026-11-30", "python -m mnist_cnn.train experiment=fast", 1, 2, [0.9941, 0.9945], [14.5, 15.5])
-    found = records.read(tmp_path / "fast.txt")
+    found = records.parse(LOG, "fast")
     assert found == records.Record(*expected)
     assert found.p_below(0.9943) == pytest.approx(0.5)
 
@@ -79,11 +78,11 @@ def test_a_record_is_read_from_its_log(tmp_path: Path) -> None:
     ("old", "new"),
     [("seed 1", "seed 0"), ("threads 2", "threads 1"), ("epochs 1", "epochs 3"), ("abc", "abd"), ("seed", "sad")],
 )
-def test_a_log_of_unlike_trainings_is_refused(tmp_path: Path, old: str, new: str) -> None:
+def test_a_log_of_unlike_trainings_is_refused(old: str, new: str) -> None:
     first, last = LOG.split("seed 1")
-    (tmp_path / "fast.txt").write_text((first if new != "sad" else "") + f"seed 1{last}".replace(old, new))
-    with pytest.raises(InputError, match="fast.txt is no log of different seeds under the same conditions"):
-        records.read(tmp_path / "fast.txt")
+    text = (first if new != "sad" else "") + f"seed 1{last}".replace(old, new)
+    with pytest.raises(InputError, match="fast is no log of different seeds under the same conditions"):
+        records.parse(text, "fast")
 
 
 def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
@@ -102,14 +101,13 @@ def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it
 
 
 def test_the_table_of_records_is_that_of_the_logs() -> None:
-    logs = [records.read(file) for file in sorted(records.FOLDER.glob("*.txt"))]
-    assert records.table(logs) in (records.FOLDER / "README.md").read_text("utf-8")
+    assert records.table(records.read_all()) in (records.FOLDER / "README.md").read_text("utf-8")
 
 
 def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "FOLDER", tmp_path)
     overrides = [*TINY, "trainer=cpu"]
-    records.record("tiny", overrides, seeds=1, jobs=1, data_dir=tmp_path / "data", runs=None)
+    records.record("tiny", overrides, seeds=1, jobs=2, data_dir=tmp_path / "data", runs=None)
     records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data", runs=tmp_path / "runs")
     assert [run.name for run in (tmp_path / "runs").iterdir()] == ["1"]
     with pytest.raises(InputError, match="tiny is the log of another command: python -m mnist_cnn.train data"):
@@ -122,7 +120,7 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
     assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text
     assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2
-    assert len(records.read(tmp_path / "tiny.txt").accuracies) == 2
+    assert len(records.read_all()[0].accuracies) == 2
 
 
 def test_the_table_of_networks_has_means_and_seconds() -> None:

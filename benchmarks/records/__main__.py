@@ -49,16 +49,20 @@ class Record:
         return float(ttest_1samp(self.accuracies, threshold, alternative="greater").pvalue)
 
 
-def read(file: Path) -> Record:
+def parse(text: str, name: str) -> Record:
     """Read a log. Raises InputError if it has no seed, one twice, or seeds of two commits, machines or settings."""
-    text = file.read_text("utf-8")
     seeds = _SEED.findall(text)
     numbers, accuracies, epochs, seconds, threads, dates, conditions = zip(*seeds, strict=True) if seeds else [()] * 7
     if len(set(numbers)) != len(seeds) or any(len(set(each)) != 1 for each in (epochs, threads, conditions)):
-        raise InputError(f"{file} is no log of different seeds under the same conditions")
+        raise InputError(f"{name} is no log of different seeds under the same conditions")
     command = text.partition("\n")[0]
     figures = [[float(each) for each in column] for column in (accuracies, seconds)]
-    return Record(file.stem, max(dates), command, int(epochs[0]), int(threads[0]), *figures)
+    return Record(name, max(dates), command, int(epochs[0]), int(threads[0]), *figures)
+
+
+def read_all() -> list[Record]:
+    """Read all logs."""
+    return [parse(file.read_text("utf-8"), file.stem) for file in sorted(FOLDER.glob("*.txt"))]
 
 
 def table(records: Sequence[Record]) -> str:
@@ -119,8 +123,9 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
             head, part = "\n".join([command, "", *settings, "", ""]), describe(seed, result)
             if text and not text.startswith(head):
                 raise InputError(f"the command has other settings today than in {file}: choose another name")
-            with file.open("a", encoding="utf-8") as log:
-                log.write(part if log.tell() else head + part)
+            text = (text or head) + part
+            parse(text, name)
+            file.write_text(text, "utf-8")
             print(part.partition("\n")[0], flush=True)
 
 
@@ -137,7 +142,7 @@ def main() -> None:
     if options.name:
         data_dir = options.data_dir.resolve()
         record(options.name, options.overrides, options.seeds, options.jobs, data_dir, options.runs)
-    print(table([read(file) for file in sorted(FOLDER.glob("*.txt"))]))
+    print(table(read_all()))
 
 
 if __name__ == "__main__":
