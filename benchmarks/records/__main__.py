@@ -123,10 +123,12 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
             head, part = "\n".join([command, "", *settings, "", ""]), describe(seed, result)
             if text and not text.startswith(head):
                 raise InputError(f"the command has other settings today than in {file}: choose another name")
-            text = (text or head) + part
-            parse(text, name)
-            file.write_text(text, "utf-8")
-            print(part.partition("\n")[0], flush=True)
+            part = part if text else head + part
+            parse(text + part, name)
+            with file.open("a", encoding="utf-8") as log:  # it is hours of training: never written anew
+                log.write(part)
+            text += part
+            print(describe(seed, result).partition("\n")[0], flush=True)
 
 
 def main() -> None:
