@@ -89,6 +89,7 @@ def main() -> None:
     from mnist_cnn.data import datasets
 
     data_dir = options.data_dir.resolve()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     datasets.fetch("mnist", data_dir)
     ours: dict[str, list[tuple[float, float]]] = {name: [] for name in RECIPES}
     keras: list[list[dict[str, float]]] = []
@@ -107,11 +108,10 @@ def main() -> None:
                 for seed in range(turn * options.seeds // turns, (turn + 1) * options.seeds // turns):
                     for recipe, overrides in RECIPES.items():
                         ours[recipe].append(train(seed, overrides, data_dir, folder / f"{recipe}, {seed}"))
+                options.out.write_text(json.dumps({"ours": ours, "keras": keras}, indent=1))
         finally:
             peer.end()
     print(report(ours, keras))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"ours": ours, "keras": keras}, indent=1))
 
 
 if __name__ == "__main__":

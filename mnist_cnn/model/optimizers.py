@@ -176,23 +176,29 @@ class Muon(_GroupOptimizer):
         weight.copy_(state["norm"] * unit.sub_(direction, alpha=group["lr"] / len(weight) ** 0.5))
 
 
-def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int = 5) -> Float[Tensor, "rows columns"]:
+def orthogonalize(matrix: Float[Tensor, "rows columns"], iterations: int) -> Float[Tensor, "rows columns"]:
     """Return nearly U Vᵀ of a matrix U S Vᵀ: Jordan's Newton-Schulz iteration, x <- a x + b (x xᵀ) x + c (x xᵀ)² x.
 
     After 5 iterations its singular values are 0.68 to 1.21, where those of the matrix were at least 0.002 of its norm;
-    after 3, at least 0.02. Smaller ones stay smaller. Computed in float32, or in float64 if the matrix is; at most 6
-    iterations, since rounding errors in x xᵀ grow twelvefold with each.
+    after 3, at least 0.02. Smaller ones stay smaller. Computed in float32, or in float64 if the matrix is. For 1 to 6
+    iterations: rounding errors in x xᵀ grow twelvefold with each.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     x = x / x.norm().clamp_min(1e-20)
     wide = x if x.shape[0] <= x.shape[1] else x.mT
-    gram = wide @ wide.mT
-    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    for _ in range(iterations):  # on x xᵀ, which is smaller than x: all that is multiplied here commutes
-        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal().add_(a)
-        product = polynomial @ product
-        gram = polynomial @ gram @ polynomial
+    gram = wide @ wide.mT  # smaller than x; all that is multiplied below is a polynomial of it, and commutes
+    product = factor = _quintic(gram)
+    for _ in range(iterations - 1):
+        gram = factor @ gram @ factor
+        factor = _quintic(gram)
+        product = factor @ product
     result: Tensor = (product @ wide).to(matrix.dtype)
     return result if wide is x else result.mT
+
+
+def _quintic(gram: Float[Tensor, "rows rows"]) -> Float[Tensor, "rows rows"]:
+    """Return a + b x xᵀ + c (x xᵀ)² of x xᵀ, with Jordan's coefficients."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal().add_(a)
+    return factor
