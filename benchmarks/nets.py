@@ -8,14 +8,15 @@ The recipes were chosen for the notebook's network, which favours it.
 import argparse
 import json
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch import nn
 
 from mnist_cnn.cli import run_command
+from mnist_cnn.errors import InputError
 from mnist_cnn.model.nets import CLASSES, Layers, initialise_like_keras
 
 NETS = {
@@ -34,7 +35,7 @@ RECIPES = {
 
 
 class BeautifulMNIST(Layers):
-    """The network of tinygrad's examples/beautiful_mnist.py: two of four kernels 5x5, batch normalization.
+    """The network of tinygrad's examples/beautiful_mnist.py: four convolutions, two of 5x5, and batch normalization.
 
     Maps images (batch, 1, 28, 28), values in [0, 1], to logits (batch, classes).
     """
@@ -61,28 +62,37 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/nets.json"))
     options = parser.parse_args()
-    from benchmarks.records.__main__ import train
-    from mnist_cnn.training.machine import commit_of
+    from benchmarks.records.__main__ import commit_but_for_logs, train, train_all
 
     results = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
-    commit = commit_of(Path(__file__).resolve().parents[1])
-    results = {name: result for name, result in results.items() if result["commit"] == commit}
+    commit = commit_but_for_logs()
+    if any(result["commit"] != commit for result in results.values()):
+        raise InputError(f"{options.out} has results of another commit than {commit}: give another --out")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    shared = (f"data.dir={options.data_dir.resolve()}", "threads=1")
     jobs = [(seed, recipe, net) for seed in range(options.seeds) for recipe in options.recipes for net in NETS]
-    todo = [job for job in jobs if f"{job[1]}, {job[2]}, {job[0]}" not in results]
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
-        done = pool.map(
-            lambda job: train(job[0], (*RECIPES[job[1]], *NETS[job[2]], *shared), Path(folder) / str(job)), todo
-        )
-        for (seed, recipe, net), result in zip(todo, done, strict=True):
-            kept = {"test/acc", "parameters", "seconds", "commit"}
-            results[f"{recipe}, {net}, {seed}"] = {key: value for key, value in result.items() if key in kept}
-            options.out.write_text(json.dumps(results, indent=1))
+    todo = [job for job in jobs if name_of(*job) not in results]
+
+    def train_one(job: tuple[int, str, str]) -> dict[str, Any]:
+        seed, recipe, net = job
+        shared = (f"data.dir={options.data_dir.resolve()}", "threads=1")
+        return train(seed, (*RECIPES[recipe], *NETS[net], *shared), Path(folder) / str(job))
+
+    def keep(job: tuple[int, str, str], result: dict[str, Any]) -> None:
+        kept = {key: result[key] for key in ("test/acc", "parameters", "seconds")}
+        results[name_of(*job)] = {**kept, "commit": commit}
+        options.out.write_text(json.dumps(results, indent=1))
+
+    with TemporaryDirectory() as folder:
+        train_all(todo, train_one, keep, options.jobs)
     print(table(results, options.recipes))
 
 
-def table(results: dict[str, dict[str, float]], recipes: list[str]) -> str:
+def name_of(seed: int, recipe: str, net: str) -> str:
+    """Return the name of a result."""
+    return f"{recipe}, {net}, {seed}"
+
+
+def table(results: dict[str, dict[str, Any]], recipes: list[str]) -> str:
     """Write a row per network: its weights, and for each recipe accuracy and seconds of a training on one core."""
     rows = [f"| network | weights | {' | '.join(recipes)} |", "|---" * (len(recipes) + 2) + "|"]
     for net in NETS:

@@ -1,8 +1,8 @@
 """The record book: `python -m benchmarks.records NAME OVERRIDE ... [--seeds 10] [--jobs 1]` trains and writes NAME.txt.
 
-A training per seed, each its own process, all images, tested once. The log has the command, the settings, and of each
-seed the machine, the versions, every epoch, the result and the seconds from the command's start to its end. Seeds that
-the log has are not trained again. Without NAME it prints the table of README.md, made of the logs alone.
+A training per seed, each its own process, tested once. The log has the command, the settings, and of each seed the
+commit, the machine, the versions, every epoch, the result and the seconds from the command's start to its end. Seeds
+that the log has are not trained again. At the end, or without NAME, it prints the table of README.md, made of the logs.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,10 @@ from typing import Any
 from scipy.stats import ttest_1samp
 
 from mnist_cnn.cli import run_command
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
+from mnist_cnn.settings import compose
+from mnist_cnn.training.machine import commit_of
 
 FOLDER = Path(__file__).parent
 SEEDS = 10
@@ -50,7 +53,7 @@ class Record:
 
 
 def parse(text: str, name: str) -> Record:
-    """Read a log. Raises InputError if it has no seed, one twice, or seeds of two commits, machines or settings."""
+    """Read a log. Raises InputError if it has no seed, one twice, or seeds of two commits, machines or versions."""
     seeds = _SEED.findall(text)
     numbers, accuracies, epochs, seconds, threads, dates, conditions = zip(*seeds, strict=True) if seeds else [()] * 7
     if len(set(numbers)) != len(seeds) or any(len(set(each)) != 1 for each in (epochs, threads, conditions)):
@@ -67,12 +70,15 @@ def read_all() -> list[Record]:
 
 def table(records: Sequence[Record]) -> str:
     """Write a row per threshold: of those with ten seeds whose mean is above it, p < 0.05, the fewest core-seconds."""
-    rows = ["| mean ≥ | epochs | seconds, median | threads | test accuracy | n | p | command | log |", "|---" * 9 + "|"]
+    rows = [
+        "| mean above | epochs | seconds, median | threads | test accuracy | n | p | command | log |",
+        "|---" * 9 + "|",
+    ]
     for threshold in THRESHOLDS:
         complete = [record for record in records if len(record.accuracies) >= SEEDS]
         holders = [record for record in complete if record.p_below(threshold) < 0.05]
         if not holders:
-            rows.append(f"| {threshold:.2%} | no log yet | | | | | | | |")
+            rows.append(f"| {threshold:.2%} | no complete log | | | | | | | |")
             continue
         best = min(holders, key=lambda record: median(record.seconds) * record.threads)
         rows.append(
@@ -107,28 +113,57 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
     )
 
 
+def train_all(
+    todo: Sequence[Any], train_one: Callable[[Any], dict[str, Any]], keep: Callable[[Any, Any], None], jobs: int
+) -> None:
+    """Train `jobs` at a time, and keep the results in order. After an error, those that have not begun do not begin."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(train_one, job) for job in todo]
+        try:
+            for job, future in zip(todo, futures, strict=True):
+                keep(job, future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path, runs: Path | None) -> None:
     """Train the seeds that the log does not have yet, `jobs` at a time, and append them in order."""
-    file = FOLDER / f"{name}.txt"
+    file, commit = FOLDER / f"{name}.txt", commit_but_for_logs()
     command, text = f"python -m mnist_cnn.train {' '.join(overrides)}", file.read_text("utf-8") if file.exists() else ""
+    keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
+    values = decisive(compose(*keys).to_dict())
+    settings = [f"{key}: {json.dumps(value)}" for key, value in values.items() if key != "seed"]
+    head = "\n".join([command, "", *settings, "", ""])
     if text and not text.startswith(f"{command}\n"):
         raise InputError(f"{name} is the log of another command: {text.splitlines()[0]}")
+    if text and not text.startswith(head):
+        raise InputError(f"the command has other settings today than in {file}: choose another name")
+    if text and f", commit {commit}, " not in text:
+        raise InputError(f"{file} is of another commit than {commit}: check that one out, or choose another name")
     had = {int(seed[0]) for seed in _SEED.findall(text)}
-    keys = [*overrides, f"data.dir={data_dir}", *([f"threads={max(1, (os.cpu_count() or 1) // jobs)}"] * (jobs > 1))]
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
-        todo = [seed for seed in range(seeds) if seed not in had]
-        results = pool.map(lambda seed: train(seed, keys, (runs or Path(folder)).resolve() / str(seed)), todo)
-        for seed, result in zip(todo, results, strict=True):
-            settings = [f"{key}: {json.dumps(each)}" for key, each in result["settings"].items() if key != "seed"]
-            head, part = "\n".join([command, "", *settings, "", ""]), describe(seed, result)
-            if text and not text.startswith(head):
-                raise InputError(f"the command has other settings today than in {file}: choose another name")
-            part = part if text else head + part
-            parse(text + part, name)
-            with file.open("a", encoding="utf-8") as log:  # it is hours of training: never written anew
-                log.write(part)
-            text += part
-            print(describe(seed, result).partition("\n")[0], flush=True)
+
+    def keep(seed: int, result: Mapping[str, Any]) -> None:
+        begun = file.exists()
+        part = describe(seed, {**result, "commit": commit})
+        parse((file.read_text("utf-8") if begun else "") + part, name)
+        with file.open("a", encoding="utf-8") as log:  # it is hours of training: never written anew
+            log.write(part if begun else head + part)
+        print(part.partition("\n")[0], flush=True)
+
+    todo = [seed for seed in range(seeds) if seed not in had]
+    with TemporaryDirectory() as folder:
+        kept = (runs or Path(folder)).resolve()
+        train_all(todo, lambda seed: train(seed, keys, kept / str(seed)), keep, jobs)
+
+
+def commit_but_for_logs() -> str | None:
+    """Return the commit of this checkout; a log that grows does not make it dirty."""
+    commit = commit_of(FOLDER.parents[1])
+    if commit and commit.endswith("-dirty"):
+        others = ["git", "-C", str(FOLDER), "diff", "--quiet", "HEAD", "--", ":/", ":!*.txt"]
+        return commit.removesuffix("-dirty") if subprocess.run(others).returncode == 0 else commit
+    return commit
 
 
 def main() -> None:
