@@ -70,10 +70,7 @@ def read_all() -> list[Record]:
 
 def table(records: Sequence[Record]) -> str:
     """Write a row per threshold: of those with ten seeds whose mean is above it, p < 0.05, the fewest core-seconds."""
-    rows = [
-        "| mean above | epochs | seconds, median | threads | test accuracy | n | p | command | log |",
-        "|---" * 9 + "|",
-    ]
+    rows = ["| above | epochs | seconds, median | threads | test accuracy | n | p | command | log |", "|---" * 9 + "|"]
     for threshold in THRESHOLDS:
         complete = [record for record in records if len(record.accuracies) >= SEEDS]
         holders = [record for record in complete if record.p_below(threshold) < 0.05]
