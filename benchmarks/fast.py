@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
 
+from benchmarks.records.__main__ import at_least
 from mnist_cnn.cli import run_command
 
 RECIPES = {
@@ -79,8 +80,8 @@ def fit_by_fit(ours: Sequence[tuple[float, float]], keras: Sequence[Sequence[Map
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fast", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--keras-fits", type=int, default=5)
+    parser.add_argument("--seeds", type=at_least(2), default=10)
+    parser.add_argument("--keras-fits", type=at_least(1), default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/fast.json"))
     options = parser.parse_args()

@@ -31,10 +31,10 @@ def main() -> None:
     from mnist_cnn.runs.checkpoint import load_classifier
     from mnist_cnn.runs.table import find_runs
 
-    test = datasets.read("mnist", options.data_dir).test
     runs = [run for run in find_runs(options.sweep) if run.status() == "complete"]
     if not runs:
         raise InputError(f"{options.sweep} holds no complete run")
+    test = datasets.read("mnist", options.data_dir).test
     probabilities = torch.stack([load_classifier(run.path).predict(test.images).probabilities for run in runs])
     wrong = probabilities.argmax(dim=2) != test.labels
     accuracies = [1 - each for each in wrong.double().mean(dim=1).tolist()]
@@ -57,6 +57,7 @@ def main() -> None:
         for index in often
     ]
     save(plot_digits(test.images[often], titles, columns=6), options.png)
+    print(f"drawn: {options.png}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks.records.__main__ import at_least, commit_but_for_logs, train, train_all
 from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.nets import CLASSES, Layers, initialise_like_keras
@@ -56,14 +57,12 @@ class BeautifulMNIST(Layers):
 def main() -> None:
     """Train, print a table, keep every result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.nets", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a core each")
+    parser.add_argument("--seeds", type=at_least(2), default=10)
+    parser.add_argument("--jobs", type=at_least(1), default=2, help="trainings at a time, a core each")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["notebook", "fast", "3 epochs"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/nets.json"))
     options = parser.parse_args()
-    from benchmarks.records.__main__ import commit_but_for_logs, train, train_all
-
     results = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
     commit = commit_but_for_logs()
     if any(result["commit"] != commit for result in results.values()):

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import charts, fast, nets
 from benchmarks.compare import __main__ as compare
 from benchmarks.records import __main__ as records
+from benchmarks.records import book
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.registry import build_net, register_net
 from mnist_cnn.model.summary import count_parameters
@@ -70,9 +72,11 @@ epoch 1/1  625 steps  10.1 s  16.2 ms/step  train/loss 1.0247  train/acc 0.9456
 
 def test_a_record_is_read_from_its_log() -> None:
     expected = ("fast", "2026-11-30", "python -m mnist_cnn.train experiment=fast", 1, 2, [0.9941, 0.9945], [14.5, 15.5])
-    found = records.parse(LOG, "fast")
-    assert found == records.Record(*expected)
+    found = book.parse(LOG, "fast")
+    assert found == book.Record(*expected, notebooks=False)  # its log does not have the settings of the network
     assert found.p_below(0.9943) == pytest.approx(0.5)
+    assert str(found).startswith("fast: 0.99430 ± 0.00028, 2 of 10 seeds, 15.0 s; no record: it is not the notebook's")
+    assert all(record.notebooks for record in book.read_all())
 
 
 @pytest.mark.parametrize(
@@ -83,48 +87,80 @@ def test_a_log_of_unlike_trainings_is_refused(old: str, new: str) -> None:
     first, last = LOG.split("seed 1")
     text = (first if new != "sad" else "") + f"seed 1{last}".replace(old, new)
     with pytest.raises(InputError, match="fast is no log of different seeds under the same conditions"):
-        records.parse(text, "fast")
+        book.parse(text, "fast")
 
 
 def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
-    def record(name: str, accuracies: list[float], seconds: float, threads: int = 2) -> records.Record:
-        return records.Record(name, "2026-11-29", f"train {name}", 1, threads, accuracies, [seconds] * len(accuracies))
+    def record(name: str, accuracies: list[float], seconds: float, threads: int = 2) -> book.Record:
+        return book.Record(name, "2026-11-29", f"train {name}", 1, threads, accuracies, [seconds] * len(accuracies))
 
     slow = record("slow", [0.9951, 0.9953] * 5, 30.0)
     fast = record("fast", [0.9911, 0.9913] * 5, 10.0, threads=1)
     two = record("two", [0.9911, 0.9913] * 5, 9.0)
     lucky = record("lucky", [0.9990, 0.9820] * 5, 1.0)
     few = record("few", [0.9951, 0.9953] * 4, 1.0)
-    rows = {row.split("|")[1].strip(): row for row in records.table([slow, fast, two, lucky, few]).splitlines()[2:]}
+    other = replace(record("other", [0.9975, 0.9977] * 5, 1.0), notebooks=False)
+    rows = {row.split("|")[1].strip(): row for row in book.table([slow, fast, two, lucky, few, other]).splitlines()[2:]}
     assert "fast.txt" in rows["99.00%"]
     assert all("slow.txt" in rows[each] for each in ("99.30%", "99.40%", "99.50%"))
-    assert "no complete log" in rows["99.60%"]
+    assert "none yet" in rows["99.60%"]
 
 
 def test_the_table_of_records_is_that_of_the_logs() -> None:
-    assert records.table(records.read_all()) in (records.FOLDER / "README.md").read_text("utf-8")
+    assert book.table(book.read_all()) in (book.FOLDER / "README.md").read_text("utf-8")
 
 
 def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    monkeypatch.setattr(book, "FOLDER", tmp_path)
     overrides = [*TINY, "trainer=cpu"]
     records.record("tiny", overrides, seeds=1, jobs=2, data_dir=tmp_path / "data", runs=None)
     records.record("tiny", overrides, seeds=2, jobs=2, data_dir=tmp_path / "data", runs=tmp_path / "runs")
     assert [run.name for run in (tmp_path / "runs").iterdir()] == ["1"]
-    with pytest.raises(InputError, match="tiny is the log of another command: python -m mnist_cnn.train data"):
-        records.record("tiny", [*overrides, "seed=9"], seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
+    with pytest.raises(InputError, match="another command or other settings: choose another name"):
+        records.record("tiny", [*overrides, "optimizer=sgd"], seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     text = (tmp_path / "tiny.txt").read_text()
     (tmp_path / "tiny.txt").write_text(text.replace('data.name: "sample"', 'data.name: "mnist"'))
-    with pytest.raises(InputError, match="the command has other settings today than in"):
+    with pytest.raises(InputError, match="another command or other settings: choose another name"):
         records.record("tiny", overrides, seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     (tmp_path / "tiny.txt").write_text(text.replace("commit ", "commit 0"))
-    with pytest.raises(InputError, match="is of another commit than"):
+    with pytest.raises(InputError, match="is not of commit"):
         records.record("tiny", overrides, seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     (tmp_path / "tiny.txt").write_text(text)
     assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text
     assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2
-    assert len(records.read_all()[0].accuracies) == 2
+    assert len(book.read_all()[0].accuracies) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("experiment=fast", "data.name=sample", "experiment=fast is no name for a log"),
+        ("../fast", "data.name=sample", "../fast is no name for a log"),
+        ("mine", "seed=5", "seed=5 is for benchmarks.records to say"),
+        ("mine", "optimizer.lr=-1", "optimizer.lr=-1"),
+    ],
+)
+def test_a_wrong_record_is_refused_before_it_is_trained(
+    name: str, override: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "FOLDER", tmp_path)
+    monkeypatch.setattr(records, "train_all", None)
+    with pytest.raises(InputError, match=re.escape(message)):
+        records.record(name, [override], seeds=1, jobs=1, data_dir=tmp_path, runs=None)
+
+
+def test_an_error_ends_the_trainings_that_run(tmp_path: Path) -> None:
+    def train_one(job: int) -> dict[str, int]:
+        if job == 0:
+            while all(process.poll() is not None for process in records._trainings):
+                time.sleep(0.01)
+            raise InputError("refused")
+        return records.train(job, [*TINY, "trainer.max_epochs=100000", "trainer=cpu"], tmp_path / str(job))
+
+    with pytest.raises(InputError, match="refused"):
+        records.train_all([0, 1], train_one, lambda job, result: None, jobs=2)
+    assert not (tmp_path / "1" / "result.json").exists()
 
 
 def test_after_an_error_no_queued_training_begins() -> None:
