@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.records.__main__ import at_least
 from mnist_cnn.cli import run_command
+from mnist_cnn.files import write_atomically
 
 RECIPES = {
     "18,000 images": ("experiment=fast", "data.train_size=18000"),
@@ -109,7 +110,7 @@ def main() -> None:
                 for seed in range(turn * options.seeds // turns, (turn + 1) * options.seeds // turns):
                     for recipe, overrides in RECIPES.items():
                         ours[recipe].append(train(seed, overrides, data_dir, folder / f"{recipe}, {seed}"))
-                options.out.write_text(json.dumps({"ours": ours, "keras": keras}, indent=1))
+                write_atomically(options.out, json.dumps({"ours": ours, "keras": keras}, indent=1).encode())
         finally:
             peer.end()
     print(report(ours, keras))

@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks.records.__main__ import at_least, commit_but_for_logs, train, train_all
 from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
+from mnist_cnn.files import write_atomically
 from mnist_cnn.model.nets import CLASSES, Layers, initialise_like_keras
 
 NETS = {
@@ -79,7 +80,7 @@ def main() -> None:
     def keep(job: tuple[int, str, str], result: dict[str, Any]) -> None:
         kept = {key: result[key] for key in ("test/acc", "parameters", "seconds")}
         results[name_of(*job)] = {**kept, "commit": commit}
-        options.out.write_text(json.dumps(results, indent=1))
+        write_atomically(options.out, json.dumps(results, indent=1).encode())
 
     with TemporaryDirectory() as folder:
         train_all(todo, train_one, keep, options.jobs)

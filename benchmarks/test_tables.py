@@ -1,9 +1,11 @@
 """The tables that the benchmarks print."""
 
 import re
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from benchmarks import charts, fast, nets
 from benchmarks.compare import __main__ as compare
 from benchmarks.records import __main__ as records
 from benchmarks.records import book
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.model.registry import build_net, register_net
 from mnist_cnn.model.summary import count_parameters
@@ -90,6 +93,41 @@ def test_a_log_of_unlike_trainings_is_refused(old: str, new: str) -> None:
         book.parse(text, "fast")
 
 
+@pytest.mark.parametrize("cut", [1, 30, 75])
+def test_a_log_that_a_full_disk_cut_is_refused(cut: int) -> None:
+    with pytest.raises(InputError, match="fast lacks lines: it was cut off"):
+        book.parse(LOG[:-cut], "fast")
+    with pytest.raises(InputError, match="fast lacks lines: it was cut off"):
+        book.parse(LOG[: LOG.index(", CPU")] + LOG[LOG.index("seed 1") :], "fast")  # and continued in the same line
+
+
+def test_what_is_left_of_a_training_is_kept_and_what_is_not_of_the_same_code_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "FOLDER", tmp_path)
+    settings = decisive(compose(*TINY).to_dict())
+    result = {"test/acc": 0.9, "epochs": 1, "seconds": 1.0, "threads": 1, "device_name": "CPU", "versions": {}}
+    result |= {"settings": settings, "log": "epoch 1/1"}
+
+    def train(seed: int, overrides: list[str], run: Path) -> dict[str, Any]:
+        if seed == 2:
+            raise InputError("seed 2 failed")
+        return {**result, "settings": {**settings, "optimizer.lr": 9.0}} if seed == 3 else result
+
+    monkeypatch.setattr(records, "train", train)
+    with pytest.raises(InputError, match="seed 2 failed"):
+        records.record("tiny", TINY, seeds=3, jobs=1, data_dir=tmp_path, runs=None)
+    assert len(book.read_all()[0].accuracies) == 2
+    monkeypatch.setattr(records, "train", lambda seed, overrides, run: train(3, overrides, run))
+    with pytest.raises(InputError, match="has changed since the first seed"):
+        records.record("tiny", TINY, seeds=3, jobs=1, data_dir=tmp_path, runs=None)
+
+
+def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^seed 7 failed: optimizer.lr=-1"):
+        records.train(7, ["optimizer.lr=-1"], tmp_path)
+
+
 def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
     def record(name: str, accuracies: list[float], seconds: float, threads: int = 2) -> book.Record:
         return book.Record(name, "2026-11-29", f"train {name}", 1, threads, accuracies, [seconds] * len(accuracies))
@@ -126,7 +164,7 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
     with pytest.raises(InputError, match="is not of commit"):
         records.record("tiny", overrides, seeds=3, jobs=1, data_dir=tmp_path / "data", runs=None)
     (tmp_path / "tiny.txt").write_text(text)
-    assert text.startswith(f"python -m mnist_cnn.train {' '.join(overrides)}\n\nlabel_smoothing: 0.0\n")
+    assert text.startswith(f"python -m mnist_cnn.train {shlex.join(overrides)}\n\nlabel_smoothing: 0.0\n")
     assert '\ndata.name: "sample"\n' in text
     assert len(re.findall("^epoch 1/1 +1 steps", text, re.MULTILINE)) == 2
     assert len(book.read_all()[0].accuracies) == 2

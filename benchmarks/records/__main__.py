@@ -9,11 +9,12 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,9 @@ import torch
 
 from benchmarks.records import book
 from mnist_cnn.cli import run_command
+from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
+from mnist_cnn.settings import compose
 from mnist_cnn.training.machine import commit_of
 
 _OURS = ("seed=", "threads=", "data.dir=", "hydra.run.dir=", "resume=")  # overrides that this command gives itself
@@ -49,12 +52,12 @@ def train(seed: int, overrides: Sequence[str], run: Path) -> dict[str, Any]:
 def train_all(
     todo: Sequence[Any], train_one: Callable[[Any], dict[str, Any]], keep: Callable[[Any, Any], None], jobs: int
 ) -> None:
-    """Train `jobs` at a time, and keep the results in order. An error ends those that run; no others begin."""
+    """Train `jobs` at a time, and keep each result as it comes. An error ends those that run; no others begin."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(train_one, job) for job in todo]
+        futures = {pool.submit(train_one, job): job for job in todo}
         try:
-            for job, future in zip(todo, futures, strict=True):
-                keep(job, future.result())
+            for future in as_completed(futures):
+                keep(futures[future], future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in _trainings:
@@ -73,7 +76,7 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
 
 
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path, runs: Path | None) -> None:
-    """Train the seeds that the log does not have yet, `jobs` at a time, and append them in order."""
+    """Train the seeds that the log does not have yet, `jobs` at a time, and append each."""
     if not re.fullmatch(r"[\w-]+", name):
         raise InputError(f"{name} is no name for a log: letters, digits, - and _ are")
     if own := [each for each in overrides if each.startswith(_OURS)]:
@@ -82,14 +85,19 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
     text = file.read_text("utf-8") if file.exists() else ""
     threads = torch.get_num_threads() if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     keys = [*overrides, f"data.dir={data_dir}", f"threads={threads}"]
-    head = "\n".join([f"python -m mnist_cnn.train {' '.join(overrides)}", "", *book.settings_of(keys), "", ""])
+    settings = book.lines_of(decisive(compose(*keys).to_dict()))
+    head = "\n".join([f"python -m mnist_cnn.train {shlex.join(overrides)}", "", *settings, "", ""])
     if text and not text.startswith(head):
         raise InputError(f"{file} has another command or other settings: choose another name, or delete it")
     if text and not all(each in text for each in (f", commit {commit}, ", f", threads {threads}, ")):
         raise InputError(f"{file} is not of commit {commit} and {threads} threads: choose another name, or delete it")
+    if text:
+        book.parse(text, name)
     had = {int(seed[0]) for seed in book.SEED.findall(text)}
 
     def keep(seed: int, result: Mapping[str, Any]) -> None:
+        if commit_but_for_logs() != commit or not set(settings) <= set(book.lines_of(result["settings"])):
+            raise InputError("the code or conf/ has changed since the first seed: train from a copy that nobody edits")
         begun = file.exists()
         part = describe(seed, {**result, "commit": commit})
         book.parse((file.read_text("utf-8") if begun else head) + part, name)

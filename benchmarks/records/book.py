@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import mean, median, stdev
+from typing import Any
 
 from scipy.stats import ttest_1samp
 
@@ -17,7 +18,9 @@ from mnist_cnn.settings import compose
 FOLDER = Path(__file__).parent
 SEEDS = 10
 THRESHOLDS = (0.990, 0.993, 0.994, 0.995, 0.996, 0.997, 0.9975)
-SEED = re.compile(r"seed (\d+): test/acc ([\d.]+), epochs (\d+), seconds ([\d.]+), threads (\d+), ([\d-]+), (.*)")
+SEED = re.compile(
+    r"^seed (\d+): test/acc ([\d.]+), epochs (\d+), seconds ([\d.]+), threads (\d+), ([\d-]+), (.*)$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,16 @@ class Record:
 
 
 def parse(text: str, name: str) -> Record:
-    """Read a log. Raises InputError if it has no seed, one twice, or seeds of two commits, machines or versions."""
-    seeds = SEED.findall(text)
+    """Read a log.
+
+    Raises InputError if it has no seed, one twice, or seeds of two commits, machines or versions, or if it lacks lines.
+    """
+    seeds, losses = SEED.findall(text), re.findall(r"^epoch .*\n", text, re.MULTILINE)
     numbers, accuracies, epochs, seconds, threads, dates, conditions = zip(*seeds, strict=True) if seeds else [()] * 7
     if len(set(numbers)) != len(seeds) or any(len(set(each)) != 1 for each in (epochs, threads, conditions)):
         raise InputError(f"{name} is no log of different seeds under the same conditions")
+    if len(losses) != sum(map(int, epochs)) or text.count(": test/acc ") != len(seeds):
+        raise InputError(f"{name} lacks lines: it was cut off")
     figures = [[float(each) for each in column] for column in (accuracies, seconds)]
     lines = text.splitlines()
     notebooks = set(the_notebooks()) <= set(lines)
@@ -60,14 +68,14 @@ def parse(text: str, name: str) -> Record:
 
 @cache
 def the_notebooks() -> Sequence[str]:
-    """Return the settings that a record must have: the notebook's network, and MNIST."""
-    return [line for line in settings_of([]) if line.startswith(("model.", "data.name"))]
+    """Return the settings that a record must have: the notebook's network, MNIST, and nothing trained before."""
+    fixed = ("model.", "data.name", "start_from", "teacher.runs")
+    return [line for line in lines_of(decisive(compose().to_dict())) if line.startswith(fixed)]
 
 
-def settings_of(overrides: Sequence[str]) -> list[str]:
-    """Return the settings that affect a training's result, but for its seed, as lines of a log."""
-    values = decisive(compose(*overrides).to_dict())
-    return [f"{key}: {json.dumps(value)}" for key, value in values.items() if key != "seed"]
+def lines_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a result, but for the seed, as lines of a log."""
+    return [f"{key}: {json.dumps(value)}" for key, value in settings.items() if key != "seed"]
 
 
 def read_all() -> list[Record]:
@@ -78,7 +86,7 @@ def read_all() -> list[Record]:
 def table(records: Sequence[Record]) -> str:
     """Write a row per threshold: of those with ten seeds whose mean is above it, p < 0.05, the fewest core-seconds."""
     rows = ["| above | epochs | seconds, median | threads | test accuracy | n | p | command | log |", "|---" * 9 + "|"]
-    complete = [record for record in records if record.notebooks and len(record.accuracies) >= SEEDS]
+    complete = [record for record in records if record.notebooks and len(record.accuracies) == SEEDS]
     for threshold in THRESHOLDS:
         holders = [record for record in complete if record.p_below(threshold) < 0.05]
         if not holders:

@@ -42,7 +42,8 @@ class SlabClassifier(DigitClassifier):
             loss, logits = self.training_loss(images, labels)
             optimizer.zero_grad()
             self.manual_backward(loss)
-            optimizer.step()
+            with torch.autocast(self.device.type, enabled=False):  # as in Lightning's own loop
+                optimizer.step()
             for schedule in schedules:
                 schedule.step()
             losses.append(loss.detach() * len(labels))

@@ -1,4 +1,5 @@
 import copy
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_orthogonalize_is_near_u_v_of_the_svd(shape: tuple[int, int], iterations
 
 def test_orthogonalize_does_not_depend_on_the_scale_and_maps_zeros_to_zeros() -> None:
     matrix = torch.randn(5, 9)
-    torch.testing.assert_close(orthogonalize(1e-9 * matrix, 5), orthogonalize(matrix, 5))
+    torch.testing.assert_close(orthogonalize(1e-15 * matrix, 5), orthogonalize(matrix, 5))
     assert orthogonalize(torch.zeros(5, 9), 5).count_nonzero() == 0
 
 
@@ -121,6 +122,24 @@ def test_muon_takes_half_precision_and_gradients_of_zero(dtype: torch.dtype) -> 
     Muon(kernels).step()
     torch.testing.assert_close(kernels[0].detach().flatten(1), matrix, rtol=0.01, atol=0.01)
     assert kernels[1].count_nonzero() == 0
+
+
+def test_each_group_has_options_of_its_own() -> None:
+    options: list[dict[str, Any]] = [{"lr": 0.1, "momentum": 0.9, "iterations": 5, "adam_share": 0.5}, {}]
+    torch.manual_seed(0)
+    shapes = [(4, 2, 3, 3), (5,)]
+    starts = [[torch.randn(shape) for shape in shapes] for _ in options]
+    together, apart = ([[torch.nn.Parameter(each.clone()) for each in group] for group in starts] for _ in range(2))
+    alone = [Muon(group, **each) for group, each in zip(apart, options, strict=True)]
+    both = Muon([{"params": group, **each} for group, each in zip(together, options, strict=True)])
+    for _ in range(3):
+        for weight, other in zip(chain(*together), chain(*apart), strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        for optimizer in (both, *alone):
+            optimizer.step()
+    for weight, other in zip(chain(*together), chain(*apart), strict=True):
+        assert torch.equal(weight, other)
 
 
 def test_muon_steps_each_group_at_its_rate_and_leaves_what_has_no_gradient() -> None:
@@ -163,7 +182,7 @@ def test_muon_follows_the_formula(shape: tuple[int, ...]) -> None:
 
 
 def test_muons_steps_neither_shrink_nor_grow_a_kernel() -> None:
-    kernel = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    kernel = torch.nn.Parameter(1e-3 * torch.randn(8, 4, 3, 3))
     norm, optimizer = kernel.norm().item(), Muon([kernel], lr=0.1)
     for _ in range(200):
         kernel.grad = torch.randn_like(kernel)
@@ -176,7 +195,7 @@ def test_muons_momentum_of_a_silent_filter_ends_at_zero() -> None:
     kernel = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
     optimizer = Muon([kernel])
     for step in range(200):
-        kernel.grad = torch.randn_like(kernel)
+        kernel.grad = 1e-9 * torch.randn_like(kernel)
         kernel.grad[:, 0] *= step == 0
         optimizer.step()
     momentum = optimizer.state[kernel]["momentum"]

@@ -9,7 +9,7 @@ import torch
 
 from mnist_cnn import DigitClassifier, MNISTDataModule
 from mnist_cnn.model.backend import forward_fast
-from mnist_cnn.model.optimizers import KerasRMSprop
+from mnist_cnn.model.optimizers import KerasRMSprop, Muon
 from mnist_cnn.training.slabs import SlabClassifier
 from tests.recipes import NET
 
@@ -70,8 +70,9 @@ def test_slabs_clip_gradients_as_a_trainer_does(algorithm: str) -> None:
     assert not torch.equal(weights(plain), weights(free))
 
 
-def test_slabs_compute_in_the_precision_asked_for() -> None:
-    plain, slabs = Plain(NET), SlabClassifier(64, model=NET)
+@pytest.mark.parametrize("optimizer", [KerasRMSprop, Muon])  # Muon multiplies matrices, in float32
+def test_slabs_compute_in_the_precision_asked_for(optimizer: type[torch.optim.Optimizer]) -> None:
+    plain, slabs = Plain(NET, optimizer=optimizer), SlabClassifier(64, model=NET, optimizer=optimizer)
     slabs.load_state_dict(plain.state_dict())
     fit(plain, 64, max_epochs=1, precision="bf16-mixed")
     fit(slabs, 64 * 16, max_epochs=1, precision="bf16-mixed")
