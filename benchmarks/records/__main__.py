@@ -87,11 +87,11 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
     keys = [*overrides, f"data.dir={data_dir}", f"threads={threads}"]
     settings = book.lines_of(decisive(compose(*keys).to_dict()))
     head = "\n".join([f"python -m mnist_cnn.train {shlex.join(overrides)}", "", *settings, "", ""])
-    if text and not text.startswith(head):
-        raise InputError(f"{file} has another command or other settings: choose another name, or delete it")
-    if text and not all(each in text for each in (f", commit {commit}, ", f", threads {threads}, ")):
-        raise InputError(f"{file} is not of commit {commit} and {threads} threads: choose another name, or delete it")
     if text:
+        if not text.startswith(head):
+            raise InputError(f"{file} has another command or other settings: choose another name, or delete it")
+        if not all(each in text for each in (f", commit {commit}, ", f", threads {threads}, ")):
+            raise InputError(f"{file} is not of commit {commit} and {threads} threads: choose another name")
         book.parse(text, name)
     had = {int(seed[0]) for seed in book.SEED.findall(text)}
 
