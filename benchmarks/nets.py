@@ -9,7 +9,7 @@ import argparse
 import json
 from collections import OrderedDict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -100,7 +100,7 @@ def table(results: dict[str, dict[str, Any]], recipes: list[str]) -> str:
         for recipe in recipes:
             runs = [result for name, result in results.items() if name.startswith(f"{recipe}, {net}, ")]
             accuracies = [run["test/acc"] for run in runs]
-            seconds = mean(run["seconds"] for run in runs)
+            seconds = median(run["seconds"] for run in runs)
             cells.append(f"{mean(accuracies):.5f} ± {stdev(accuracies):.5f} (n = {len(runs)}), {seconds:.0f} s")
         rows.append(f"| {net} | {runs[0]['parameters']:,} | {' | '.join(cells)} |")
     return "\n".join(rows)
