@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
 
-from benchmarks.records.__main__ import at_least
+from benchmarks.trainings import at_least
 from mnist_cnn.cli import run_command
 from mnist_cnn.files import write_atomically
 

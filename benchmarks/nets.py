@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.records.__main__ import at_least, commit_but_for_logs, train, train_all
+from benchmarks.trainings import at_least, commit_but_for_logs, train, train_all
 from mnist_cnn.cli import run_command
 from mnist_cnn.errors import InputError
 from mnist_cnn.files import write_atomically

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import charts, fast, nets
+from benchmarks import charts, fast, nets, trainings
 from benchmarks.compare import __main__ as compare
 from benchmarks.records import __main__ as records
 from benchmarks.records import book
@@ -106,7 +107,14 @@ def test_what_is_left_of_a_training_is_kept_and_what_is_not_of_the_same_code_ref
 ) -> None:
     monkeypatch.setattr(book, "FOLDER", tmp_path)
     settings = decisive(compose(*TINY).to_dict())
-    result = {"test/acc": 0.9, "epochs": 1, "seconds": 1.0, "threads": 1, "device_name": "CPU", "versions": {}}
+    result = {
+        "test/acc": 0.9,
+        "epochs": 1,
+        "seconds": 1.0,
+        "threads": torch.get_num_threads(),
+        "device_name": "CPU",
+        "versions": {},
+    }
     result |= {"settings": settings, "log": "epoch 1/1"}
 
     def train(seed: int, overrides: list[str], run: Path) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def test_what_is_left_of_a_training_is_kept_and_what_is_not_of_the_same_code_ref
 
 def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^seed 7 failed: optimizer.lr=-1"):
-        records.train(7, ["optimizer.lr=-1"], tmp_path)
+        trainings.train(7, ["optimizer.lr=-1"], tmp_path)
 
 
 def test_the_record_of_a_threshold_is_the_fastest_whose_mean_is_clearly_above_it() -> None:
@@ -191,13 +199,13 @@ def test_a_wrong_record_is_refused_before_it_is_trained(
 def test_an_error_ends_the_trainings_that_run(tmp_path: Path) -> None:
     def train_one(job: int) -> dict[str, int]:
         if job == 0:
-            while all(process.poll() is not None for process in records._trainings):
+            while all(process.poll() is not None for process in trainings._trainings):
                 time.sleep(0.01)
             raise InputError("refused")
-        return records.train(job, [*TINY, "trainer.max_epochs=100000", "trainer=cpu"], tmp_path / str(job))
+        return trainings.train(job, [*TINY, "trainer.max_epochs=100000", "trainer=cpu"], tmp_path / str(job))
 
     with pytest.raises(InputError, match="refused"):
-        records.train_all([0, 1], train_one, lambda job, result: None, jobs=2)
+        trainings.train_all([0, 1], train_one, lambda job, result: None, jobs=2)
     assert not (tmp_path / "1" / "result.json").exists()
 
 
@@ -214,7 +222,7 @@ def test_after_an_error_no_queued_training_begins() -> None:
         raise InputError("refused")
 
     with pytest.raises(InputError, match="refused"):
-        records.train_all(range(1000), train_one, keep, jobs=2)
+        trainings.train_all(range(1000), train_one, keep, jobs=2)
     assert len(begun) < 100
 
 

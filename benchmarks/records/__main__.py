@@ -6,63 +6,23 @@ that the log has are not trained again. At the end, or without NAME, it prints t
 """
 
 import argparse
-import json
 import os
 import re
 import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from benchmarks.records import book
+from benchmarks.trainings import at_least, commit_but_for_logs, train, train_all
 from mnist_cnn.cli import run_command
 from mnist_cnn.differences import decisive
 from mnist_cnn.errors import InputError
 from mnist_cnn.settings import compose
-from mnist_cnn.training.machine import commit_of
 
 _OURS = ("seed=", "threads=", "data.dir=", "hydra.run.dir=", "resume=")  # overrides that this command gives itself
-_trainings: list[subprocess.Popen[str]] = []
-
-
-def train(seed: int, overrides: Sequence[str], run: Path) -> dict[str, Any]:
-    """Train with a seed in a process of its own. Returns result.json, with `seconds` and the `log` of its epochs."""
-    keys = (f"seed={seed}", f"hydra.run.dir={run}", "resume=never")  # a resumed training's seconds are not all
-    command = [sys.executable, "-m", "mnist_cnn.train", *overrides, *keys]
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    _trainings.append(process)
-    errors = process.communicate()[1]
-    seconds = time.perf_counter() - begin
-    if process.returncode:
-        raise InputError(f"seed {seed} failed: {errors[-500:].strip().removeprefix('error: ')}")
-    result = json.loads((run / "result.json").read_text("utf-8"))
-    log = re.findall(r"epoch \d.*", (run / "train.log").read_text("utf-8"))[-result["epochs"] :]
-    return {**result, "seconds": seconds, "log": "\n".join(log)}
-
-
-def train_all(
-    todo: Sequence[Any], train_one: Callable[[Any], dict[str, Any]], keep: Callable[[Any, Any], None], jobs: int
-) -> None:
-    """Train `jobs` at a time, and keep each result as it comes. An error ends those that run; no others begin."""
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(train_one, job): job for job in todo}
-        try:
-            for future in as_completed(futures):
-                keep(futures[future], future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in _trainings:
-                process.terminate()  # nothing if it has ended
-            raise
 
 
 def describe(seed: int, result: Mapping[str, Any]) -> str:
@@ -77,6 +37,8 @@ def describe(seed: int, result: Mapping[str, Any]) -> str:
 
 def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir: Path, runs: Path | None) -> None:
     """Train the seeds that the log does not have yet, `jobs` at a time, and append each."""
+    import torch
+
     if not re.fullmatch(r"[\w-]+", name):
         raise InputError(f"{name} is no name for a log: letters, digits, - and _ are")
     if own := [each for each in overrides if each.startswith(_OURS)]:
@@ -110,26 +72,6 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
         kept = (runs or Path(folder)).resolve()
         train_all(todo, lambda seed: train(seed, keys, kept / str(seed)), keep, jobs)
     print(book.parse(file.read_text("utf-8"), name))
-
-
-def commit_but_for_logs() -> str | None:
-    """Return the commit of this checkout; a log that grows does not make it dirty."""
-    commit = commit_of(book.FOLDER.parents[1])
-    if commit and commit.endswith("-dirty"):
-        others = ["git", "-C", str(book.FOLDER), "diff", "--quiet", "HEAD", "--", ":/", ":!*.txt"]
-        return commit.removesuffix("-dirty") if subprocess.run(others).returncode == 0 else commit
-    return commit
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Return what argparse makes an integer with, and refuses smaller ones."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is no number of at least {least}")
-        return int(text)
-
-    return number
 
 
 def main() -> None:
