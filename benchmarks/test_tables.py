@@ -181,9 +181,9 @@ def test_a_record_is_trained_written_and_not_trained_again(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("experiment=fast", "data.name=sample", "experiment=fast is no name for a log"),
-        ("../fast", "data.name=sample", "../fast is no name for a log"),
-        ("mine", "seed=5", "seed=5 is for benchmarks.records to say"),
+        ("experiment=fast", "data.name=sample", "experiment=fast cannot name a log"),
+        ("../fast", "data.name=sample", "../fast cannot name a log"),
+        ("mine", "seed=5", "seed=5 is set by benchmarks.records"),
         ("mine", "optimizer.lr=-1", "optimizer.lr=-1"),
     ],
 )

@@ -65,7 +65,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is no number of at least {least}")
+            raise argparse.ArgumentTypeError(f"give a number of at least {least}, not {text}")
         return int(text)
 
     return number

@@ -40,9 +40,9 @@ def record(name: str, overrides: Sequence[str], seeds: int, jobs: int, data_dir:
     import torch
 
     if not re.fullmatch(r"[\w-]+", name):
-        raise InputError(f"{name} is no name for a log: letters, digits, - and _ are")
+        raise InputError(f"{name} cannot name a log: use letters, digits, - and _")
     if own := [each for each in overrides if each.startswith(_OURS)]:
-        raise InputError(f"{own[0]} is for benchmarks.records to say: see --seeds, --jobs, --data-dir, --runs")
+        raise InputError(f"{own[0]} is set by benchmarks.records: see --seeds, --jobs, --data-dir, --runs")
     file, commit = book.FOLDER / f"{name}.txt", commit_but_for_logs()
     text = file.read_text("utf-8") if file.exists() else ""
     threads = torch.get_num_threads() if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
